@@ -60,9 +60,7 @@ class Encoder(Protocol):
         """
         ...
 
-    def encode_residues(
-        self, sequences: Sequence[str], on_batch: OnBatch | None = None
-    ) -> list[NDArray[np.float32]]:
+    def encode_residues(self, sequences: Sequence[str], on_batch: OnBatch | None = None) -> list[NDArray[np.float32]]:
         """One vector a residue: for each protein (length, dimension) float32, in the order given.
 
         Lengths are those of the cleaned sequences. Raises as :meth:`encode` does, and
@@ -144,9 +142,7 @@ class ResidueEncoder(ABC):
         lengths = np.array([len(p) for p in proteins], dtype=np.float64)
         return np.ascontiguousarray(self.finish(totals / lengths[:, None]), dtype=np.float32)
 
-    def encode_residues(
-        self, sequences: Sequence[str], on_batch: OnBatch | None = None
-    ) -> list[NDArray[np.float32]]:
+    def encode_residues(self, sequences: Sequence[str], on_batch: OnBatch | None = None) -> list[NDArray[np.float32]]:
         proteins = cleaned(sequences)
         results = [np.empty((len(p), self.dimension), dtype=np.float32) for p in proteins]
         for windows in self._batches(proteins):

@@ -43,28 +43,30 @@ def split(protein: int, length: int, size: int | None, overlap: int) -> list[Win
         raise ValueError(f"overlap {overlap} must be at least 0 and below the window size {size}")
     starts = list(range(0, length - size, size - overlap)) + [length - size]
     seams = [0] + [(a + size + b) // 2 for a, b in zip(starts, starts[1:], strict=False)] + [length]
-    return [
-        Window(protein, start, start + size, seams[i], seams[i + 1]) for i, start in enumerate(starts)
-    ]
+    return [Window(protein, start, start + size, seams[i], seams[i + 1]) for i, start in enumerate(starts)]
 
 
-def pack(lengths: Sequence[int], budget: int) -> list[list[int]]:
+def pack(lengths: Sequence[int], budget: int, padding: float = 0.03) -> list[list[int]]:
     """Group items of like length into batches.
 
     Args:
         lengths: tokens of each item.
         budget: the most tokens, padding included, that a batch may hold; an item longer than it gets
             a batch of its own.
+        padding: the largest share of a batch's tokens that may be padding. A batch is closed early rather than
+            filled up with items that are too short for it.
 
     Returns:
         Batches of indices into ``lengths``, longest first, so that a machine without enough memory
         shows it at once.
     """
     batches: list[list[int]] = []
-    widest = 0
+    widest = filled = 0
     for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        if not batches or (len(batches[-1]) + 1) * widest > budget:
+        size = (len(batches[-1]) + 1) * widest if batches else 0
+        if not batches or size > budget or size - filled - lengths[index] > padding * size:
             batches.append([])
-            widest = max(1, lengths[index])
+            widest, filled = max(1, lengths[index]), 0
         batches[-1].append(index)
+        filled += lengths[index]
     return batches
