@@ -1,0 +1,323 @@
+"""The distilled student, run by OpenVINO: no PyTorch at inference.
+
+A student is a folder with ``config.json``, ``model.safetensors`` and a model card ``README.md``. Its network is
+:class:`limbeck.distillation.network.Student`; here the same computation is built as an OpenVINO graph from the
+weights, compiled for the machine on first use, and the compiled graph is cached.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from limbeck.encoders.base import ResidueEncoder
+from limbeck.encoders.registry import EncoderInfo, Family, Options, folder_config
+from limbeck.errors import InputError
+from limbeck.residues import PAD_ID, to_ids
+
+__all__ = ["DEFAULT_NAME", "RANDOM_NAME", "StudentEncoder", "load_student", "random_student"]
+
+DEFAULT_NAME = "limbeck-9m"
+RANDOM_NAME = "random-student"
+POOLINGS = ("contexts", "mean")
+PRECISIONS = ("f32", "bf16")
+DEFAULTS = Options()
+LENGTH_STEP = 16
+"""Batches are padded to a multiple of this, so that few shapes occur and each is prepared once."""
+
+Weights = dict[str, NDArray[np.floating]]
+
+
+class StudentEncoder(ResidueEncoder):
+    """A student with its weights.
+
+    Args:
+        name: what users call it.
+        config: the content of ``config.json``; see :class:`limbeck.distillation.network.StudentConfig` for its shape.
+        weights: tensors by name, as in ``model.safetensors``.
+        options: ``pooling`` is ``"contexts"`` (default: the square root of the mean context assignment, projected)
+            or ``"mean"`` (mean of the residue vectors); ``precision`` is ``"f32"``, ``"bf16"``, or ``"auto"``: bf16
+            where the processor multiplies bf16 matrices, else f32.
+
+    Raises:
+        InputError: if the weights don't fit the configuration, or an option is unknown.
+    """
+
+    def __init__(self, name: str, config: dict[str, Any], weights: Weights, options: Options = DEFAULTS) -> None:
+        shape = config["limbeck"]
+        options.check(name, precisions=PRECISIONS, poolings=POOLINGS)
+        self.pooling = options.pooling or POOLINGS[0]
+        self._dilations: list[int] = shape["dilations"]
+        self._kernel: int = shape["kernel"]
+        self._weights = {key: np.ascontiguousarray(value, dtype=np.float32) for key, value in weights.items()}
+        _check_shapes(name, shape, self._weights)
+        self.name = name
+        self.version = str(config["version"])
+        self.license = str(config["license"])
+        self.dimension = int(shape["width"])
+        self.parameters = sum(value.size for value in weights.values())
+        self.precision = _resolve_precision(options.precision)
+        self.fingerprint = _fingerprint(shape, weights, self.pooling)
+        # Residues further apart than the radius don't see each other: with this overlap the windows' features are
+        # those of the whole protein, up to rounding.
+        self.overlap = 2 * sum(self._dilations) * (self._kernel // 2)
+        self.max_length = 4096
+        self.token_budget = 16_384
+        self.bytes_per_token = 4 * (6 * self.dimension + 2 * int(shape["states"]))
+
+    def forward(self, windows: list[str]) -> list[NDArray[np.float32]]:
+        ids, _ = _padded(windows, [slice(None)] * len(windows))
+        features = self._infer("residues", ids)
+        return [f[: len(w)] for f, w in zip(features, windows, strict=True)]
+
+    def pooled_sums(self, windows: list[str], owned: list[slice]) -> NDArray[np.float32]:
+        return self._infer(self.pooling, *_padded(windows, owned))
+
+    def finish(self, means: NDArray[np.float64]) -> NDArray[np.floating]:
+        if self.pooling == "mean":
+            return means
+        # Rounding can leave a mean of probabilities a hair below zero.
+        roots = np.sqrt(np.maximum(means, 1e-12))
+        return (roots - self._weights["center"]) @ self._weights["project.weight"].T
+
+    def log_probabilities(self, sequences: list[str]) -> list[NDArray[np.float32]]:
+        """What residues the student expects at each position among the protein's relatives.
+
+        Returns:
+            For each protein (length, 20) float32, natural logarithms in the order of ``limbeck.residues.RESIDUES``.
+        """
+        weight, bias = self._weights["profile.weight"], self._weights["profile.bias"]
+        results = []
+        for features in self.encode_residues(sequences):
+            logits = features @ weight.T + bias
+            logits -= logits.max(axis=1, keepdims=True)
+            results.append(logits - np.log(np.exp(logits).sum(axis=1, keepdims=True)))
+        return results
+
+    def tokens(self, residues: int) -> int:
+        return _rounded(residues)
+
+    def _infer(self, output: str, *inputs: NDArray[Any]) -> NDArray[np.float32]:
+        model = self._compiled(output)
+        return np.array(model(list(inputs))[0], dtype=np.float32)
+
+    def _compiled(self, output: str) -> Any:
+        if output not in self._models:
+            self._models[output] = _compile(_graph(self._weights, self._dilations, output), self.precision)
+        return self._models[output]
+
+    @cached_property
+    def _models(self) -> dict[str, Any]:
+        return {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A compiled graph belongs to its process; another process compiles its own.
+        return {key: value for key, value in self.__dict__.items() if key != "_models"}
+
+
+def _rounded(length: int) -> int:
+    return -(-length // LENGTH_STEP) * LENGTH_STEP
+
+
+def _padded(windows: list[str], owned: list[slice]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Ids (n, length) padded with PAD_ID, and 1 where a residue is owned (n, length)."""
+    length = _rounded(max(map(len, windows)))
+    ids = np.full((len(windows), length), PAD_ID, dtype=np.int32)
+    weights = np.zeros((len(windows), length), dtype=np.float32)
+    for row, (window, kept) in enumerate(zip(windows, owned, strict=True)):
+        ids[row, : len(window)] = to_ids(window)
+        weights[row, : len(window)][kept] = 1.0
+    return ids, weights
+
+
+def _graph(weights: Weights, dilations: list[int], output: str) -> Any:
+    """The student as an OpenVINO model.
+
+    Inputs: ids (batch, length) int32 and, unless ``output`` is ``"residues"``, owned (batch, length) float32.
+    Output: residue features (batch, length, width), or sums over the owned residues: of the features
+    (``"mean"``) or of the context assignments (``"contexts"``).
+    """
+    import openvino as ov
+    from openvino import opset13 as op
+
+    def linear(x: Any, name: str) -> Any:
+        product = op.matmul(x, op.constant(weights[f"{name}.weight"]), False, True)
+        return op.add(product, op.constant(weights[f"{name}.bias"]))
+
+    def norm(x: Any, name: str) -> Any:
+        scaled = op.mvn(x, op.constant(np.array([-1], np.int64)), True, 1e-5, "inside_sqrt")
+        scaled = op.multiply(scaled, op.constant(weights[f"{name}.weight"]))
+        return op.add(scaled, op.constant(weights[f"{name}.bias"]))
+
+    ids = op.parameter([-1, -1], np.int32, name="ids")
+    last = op.constant(np.array(2, np.int64))
+    is_residue = op.not_equal(ids, op.constant(np.array(PAD_ID, np.int32)))
+    mask = op.unsqueeze(op.convert(is_residue, "f32"), last)
+    x = op.gather(op.constant(weights["embed.weight"]), ids, op.constant(np.array(0, np.int64)))
+    to_channels, to_length = (op.constant(np.array(o, np.int64)) for o in ([0, 2, 1], [0, 2, 1]))
+    for index, dilation in enumerate(dilations):
+        name = f"blocks.{index}"
+        kernel = weights[f"{name}.conv.weight"]
+        pad = dilation * (kernel.shape[2] // 2)
+        h = op.transpose(op.multiply(norm(x, f"{name}.norm"), mask), to_channels)
+        h = op.convolution(h, op.constant(kernel), [1], [pad], [pad], [dilation])
+        h = op.transpose(h, to_length)
+        h = op.gelu(op.add(h, op.constant(weights[f"{name}.conv.bias"])), "tanh")
+        x = op.add(x, linear(h, f"{name}.out"))
+    features = norm(x, "norm")
+    if output == "residues":
+        return ov.Model([features], [ids], "student-residues")
+
+    owned = op.parameter([-1, -1], np.float32, name="owned")
+    pooled = op.softmax(linear(features, "contexts"), -1) if output == "contexts" else features
+    row = op.unsqueeze(owned, op.constant(np.array(1, np.int64)))
+    sums = op.squeeze(op.matmul(row, pooled, False, False), op.constant(np.array(1, np.int64)))
+    return ov.Model([sums], [ids, owned], f"student-{output}")
+
+
+def _compile(model: Any, precision: str) -> Any:
+    import openvino as ov
+
+    core = ov.Core()
+    properties = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
+    try:
+        cache_directory().mkdir(parents=True, exist_ok=True)
+        properties["CACHE_DIR"] = str(cache_directory())
+    except OSError:
+        pass  # a read-only home only costs the compilation at each start
+    return core.compile_model(model, "CPU", properties)
+
+
+def cache_directory() -> Path:
+    """Where compiled graphs are kept: ``$LIMBECK_CACHE``, else the user's cache folder."""
+    if chosen := os.environ.get("LIMBECK_CACHE"):
+        return Path(chosen)
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    return base / "limbeck"
+
+
+def _resolve_precision(precision: str) -> str:
+    if precision != "auto":
+        return precision
+    import openvino as ov
+
+    return "bf16" if "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
+
+
+def _fingerprint(shape: dict[str, Any], weights: Weights, pooling: str) -> str:
+    digest = hashlib.sha256(json.dumps([shape, pooling], sort_keys=True).encode())
+    for key in sorted(weights):
+        digest.update(key.encode())
+        digest.update(np.ascontiguousarray(weights[key], dtype=np.float32).data)
+    return digest.hexdigest()
+
+
+def expected_shapes(shape: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Shapes of a student's tensors by name, from the ``"limbeck"`` part of its configuration."""
+    width, inner, states = shape["width"], shape["inner"], shape["states"]
+    result: dict[str, tuple[int, ...]] = {"embed.weight": (PAD_ID + 1, width)}
+    for index in range(len(shape["dilations"])):
+        result |= {
+            f"blocks.{index}.norm.weight": (width,),
+            f"blocks.{index}.norm.bias": (width,),
+            f"blocks.{index}.conv.weight": (inner, width, shape["kernel"]),
+            f"blocks.{index}.conv.bias": (inner,),
+            f"blocks.{index}.out.weight": (width, inner),
+            f"blocks.{index}.out.bias": (width,),
+        }
+    return result | {
+        "norm.weight": (width,),
+        "norm.bias": (width,),
+        "contexts.weight": (states, width),
+        "contexts.bias": (states,),
+        "center": (states,),
+        "project.weight": (width, states),
+        "profile.weight": (20, width),
+        "profile.bias": (20,),
+    }
+
+
+def _check_shapes(name: str, shape: dict[str, Any], weights: Weights) -> None:
+    for key, expected in expected_shapes(shape).items():
+        found = weights[key].shape if key in weights else None
+        if found != expected:
+            raise InputError(f"{name}: tensor {key} should have shape {expected}, found {found}; get the model again")
+
+
+def load_student(path: str | Path = DEFAULT_NAME, options: Options = DEFAULTS) -> StudentEncoder:
+    """Load a student from its folder, or the one in the package by its name.
+
+    Raises:
+        InputError: if the folder is no student, or is damaged.
+    """
+    folder = _shipped() if str(path) == DEFAULT_NAME else Path(path)
+    try:
+        config = folder_config(folder)
+        weights = load_file(folder / "model.safetensors")
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{folder} is not a complete student: {error}; get the model again") from None
+    if config is None or "limbeck" not in config:
+        raise InputError(f"{folder}: config.json does not describe a limbeck student; get the model again")
+    return StudentEncoder(str(path), config, weights, options)
+
+
+def random_student(options: Options = DEFAULTS, seed: int = 0) -> StudentEncoder:
+    """The default student's network with untrained weights: what the architecture alone is worth."""
+    config = (folder_config(_shipped()) or {}) | {"license": "CC0-1.0", "version": "1"}
+    rng = np.random.default_rng(seed)
+    weights: Weights = {}
+    for key, shape in expected_shapes(config["limbeck"]).items():
+        if key.endswith("norm.weight"):
+            weights[key] = np.ones(shape)
+        elif key.endswith("bias"):
+            weights[key] = np.zeros(shape)
+        elif key == "center":
+            weights[key] = np.full(shape, shape[0] ** -0.5)
+        elif key.startswith("embed"):
+            weights[key] = rng.normal(size=shape)
+        else:
+            weights[key] = rng.normal(size=shape) * np.prod(shape[1:]) ** -0.5
+    return StudentEncoder(RANDOM_NAME, config, weights, options)
+
+
+def _shipped() -> Path:
+    return Path(str(resources.files("limbeck") / "models" / DEFAULT_NAME))
+
+
+def _recognises(name: str) -> bool:
+    if name in (DEFAULT_NAME, RANDOM_NAME):
+        return True
+    return Path(name).is_dir() and "limbeck" in (folder_config(Path(name)) or {})
+
+
+def _load(name: str, options: Options) -> StudentEncoder:
+    return random_student(options) if name == RANDOM_NAME else load_student(name, options)
+
+
+def _available() -> list[EncoderInfo]:
+    config = folder_config(_shipped()) or {}
+    shape = config["limbeck"]
+    parameters = sum(int(np.prod(s)) for s in expected_shapes(shape).values())
+    return [
+        EncoderInfo(DEFAULT_NAME, "student (default)", shape["width"], parameters, config["license"], True),
+        EncoderInfo(RANDOM_NAME, "untrained student", shape["width"], parameters, "CC0-1.0", True),
+    ]
+
+
+FAMILY = Family(_recognises, _load, _available)
