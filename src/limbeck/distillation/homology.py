@@ -1,0 +1,100 @@
+"""From a FASTA file to a corpus with families and homology profiles."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from limbeck.distillation.corpus import write_corpus
+from limbeck.distillation.mmseqs import MMseqs
+from limbeck.distillation.profiles import Profile, profile, read_alignments
+from limbeck.errors import InputError
+from limbeck.records import Locator, clean_record, read_records
+
+__all__ = ["build_corpus", "choose_queries"]
+
+SHORTEST, LONGEST = 40, 800
+"""Proteins outside these lengths lend their residues to profiles, but get none of their own."""
+MOST_HITS = 100
+
+
+def choose_queries(families: dict[str, str], lengths: dict[str, int], seed: int = 0) -> list[str]:
+    """A choice of proteins balanced over families: one of a small family, two from 3, three from 8 usable members
+    up, and a fifth of the proteins that have no relative at all.
+
+    Args:
+        families: {id: family}.
+        lengths: {id: residues}.
+
+    Returns:
+        Ids, shuffled.
+    """
+    rng = random.Random(seed)
+    members: dict[str, list[str]] = defaultdict(list)
+    for name, family in families.items():
+        members[family].append(name)
+    chosen: list[str] = []
+    for group in members.values():
+        usable = [name for name in group if SHORTEST <= lengths[name] <= LONGEST]
+        rng.shuffle(usable)
+        wanted = 3 if len(usable) >= 8 else 2 if len(usable) >= 3 else 1
+        if len(group) == 1 and rng.random() > 0.2:
+            continue
+        chosen += usable[:wanted]
+    rng.shuffle(chosen)
+    return chosen
+
+
+def build_corpus(
+    fasta: Path, output: Path, *, threads: int = 1, say: Callable[[str], None] = lambda message: None
+) -> tuple[int, int]:
+    """Cluster the proteins of a file into families, search a balanced choice of them against all, and write their
+    homology profiles.
+
+    Args:
+        fasta: proteins, in any format that ``limbeck embed`` reads; ids must be unique.
+        output: the corpus file (HDF5) that ``limbeck contexts`` and ``limbeck distill`` read.
+        say: called with a line at each stage.
+
+    Returns:
+        The number of proteins and of residues written.
+    """
+    sequences: dict[str, str] = {}
+    locator = Locator(fasta)
+    for record in read_records(fasta):
+        if record.id in sequences:
+            raise InputError(f"{fasta}: two records are called {record.id!r}; ids must be unique here")
+        sequences[record.id] = clean_record(record, locator)
+    with MMseqs.open(threads, beside=output) as runner:
+        everything = _write_fasta(runner.folder / "all.fasta", sequences, list(sequences))
+        database = runner.database(everything, "all")
+        say(f"{len(sequences):,} proteins: clustering into families")
+        families = database.families()
+        queries = choose_queries(families, {name: len(s) for name, s in sequences.items()})
+        say(f"{len(set(families.values())):,} families; searching {len(queries):,} proteins for their relatives")
+        chosen = runner.database(_write_fasta(runner.folder / "queries.fasta", sequences, queries), "queries")
+        table = database.search(chosen, hits=MOST_HITS + 50)
+        say("building profiles")
+        return write_corpus(output, _profiles(table, queries, sequences, families))
+
+
+def _profiles(
+    table: Path, queries: list[str], sequences: dict[str, str], families: dict[str, str]
+) -> Iterator[tuple[str, str, str, Profile]]:
+    found: set[str] = set()
+    with table.open() as lines:
+        for query, rows in read_alignments(lines):
+            found.add(query)
+            alignments = [alignment for target, _, alignment in rows if target != query][:MOST_HITS]
+            yield query, families[query], sequences[query], profile(sequences[query], alignments)
+    for query in queries:
+        if query not in found:
+            yield query, families[query], sequences[query], profile(sequences[query], [])
+
+
+def _write_fasta(path: Path, sequences: dict[str, str], names: list[str]) -> Path:
+    with path.open("w") as file:
+        file.writelines(f">{name}\n{sequences[name]}\n" for name in names)
+    return path

@@ -1,0 +1,94 @@
+"""Families and alignments by MMseqs2 (Steinegger & Soeding 2017, doi:10.1038/nbt.3988), run as a program."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from limbeck.errors import InputError
+
+__all__ = ["Database", "MMseqs"]
+
+ALIGNMENT_COLUMNS = "query,target,qstart,evalue,fident,qaln,taln"
+
+
+class Database:
+    """A FASTA file as MMseqs2 knows it, in a temporary folder."""
+
+    def __init__(self, runner: MMseqs, fasta: Path, name: str) -> None:
+        self.runner, self.path = runner, runner.folder / name
+        runner.run("createdb", fasta, self.path)
+
+    def families(self) -> dict[str, str]:
+        """Group homologous proteins: {id: id of the family's representative}.
+
+        Near copies (50 % identity over 80 % of both) are joined first, in linear time; their representatives
+        are then clustered at 20 % identity over 70 % of both, E-value 1e-4.
+        """
+        copies, shrunk = self.path.with_suffix(".copies"), self.path.with_suffix(".shrunk")
+        clusters = self.path.with_suffix(".families")
+        run = self.runner.run
+        run("linclust", self.path, copies, self.runner.scratch, "--min-seq-id", "0.5", "-c", "0.8")
+        run("createsubdb", copies, self.path, shrunk)
+        run(
+            "cluster", shrunk, clusters, self.runner.scratch,
+            "--min-seq-id", "0.2", "-c", "0.7", "--cov-mode", "0", "-e", "1e-4", "-s", "4",
+        )  # fmt: skip
+        family = {b: a for a, b in self._pairs(shrunk, clusters)}
+        return {member: family[near] for near, member in self._pairs(self.path, copies)}
+
+    def _pairs(self, database: Path, clusters: Path) -> Iterator[tuple[str, str]]:
+        table = clusters.with_suffix(".tsv")
+        self.runner.run("createtsv", database, database, clusters, table)
+        with table.open() as lines:
+            for line in lines:
+                representative, member = line.split()
+                yield representative, member
+
+    def search(self, queries: Database, hits: int) -> Path:
+        """Align each query to its relatives here (E-value 1e-3, sensitivity 5.7); the table that
+        :func:`limbeck.distillation.profiles.read_alignments` reads, grouped by query."""
+        result, table = queries.path.with_suffix(".hits"), queries.path.with_suffix(".tsv")
+        run = self.runner.run
+        run(
+            "search", queries.path, self.path, result, self.runner.scratch,
+            "-e", "1e-3", "-s", "5.7", "--max-seqs", str(hits), "-a",
+        )  # fmt: skip
+        run("convertalis", queries.path, self.path, result, table, "--format-output", ALIGNMENT_COLUMNS)
+        return table
+
+
+class MMseqs:
+    """Runs ``mmseqs`` in a temporary folder that is removed afterwards; see :meth:`open`.
+
+    Raises:
+        InputError: if the program is not installed, or one of its steps fails.
+    """
+
+    def __init__(self, folder: Path, threads: int) -> None:
+        if not shutil.which("mmseqs"):
+            raise InputError("MMseqs2 is not installed; get it with 'apt install mmseqs2' or 'conda install mmseqs2'")
+        self.folder, self.scratch, self.threads = folder, folder / "scratch", threads
+
+    @classmethod
+    @contextmanager
+    def open(cls, threads: int, beside: Path) -> Iterator[MMseqs]:
+        """A runner whose temporary folder lies beside a file, on the disk that has to hold the result anyway."""
+        with tempfile.TemporaryDirectory(prefix=".limbeck-", dir=beside.parent) as folder:
+            yield cls(Path(folder), threads)
+
+    def database(self, fasta: Path, name: str) -> Database:
+        """Hand a FASTA file to MMseqs2."""
+        return Database(self, fasta, name)
+
+    def run(self, step: str, *arguments: object) -> None:
+        threaded = ["--threads", str(self.threads)] if step not in {"createdb", "createsubdb"} else []
+        command = ["mmseqs", step, *map(str, arguments), *threaded, "-v", "1"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            lines = (done.stderr or done.stdout).strip().splitlines()
+            raise InputError(f"mmseqs {step} failed: {lines[-1] if lines else done.returncode}")
