@@ -3,6 +3,7 @@
 import dataclasses
 import gzip
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +14,16 @@ torch.set_num_threads(1)
 
 import limbeck  # noqa: E402
 from limbeck.distillation import corpus as corpus_module  # noqa: E402
+from limbeck.distillation.config import StudentConfig, TrainingConfig  # noqa: E402
 from limbeck.distillation.context_library import fit, fit_library, windows  # noqa: E402
 from limbeck.distillation.corpus import BatchDraw, Corpus, write_corpus  # noqa: E402
 from limbeck.distillation.distill import distill  # noqa: E402
 from limbeck.distillation.features import TeacherFeatures  # noqa: E402
-from limbeck.distillation.network import Student, StudentConfig  # noqa: E402
+from limbeck.distillation.network import Student  # noqa: E402
 from limbeck.distillation.objectives import Contexts, FamilyContrast  # noqa: E402
 from limbeck.distillation.profiles import profile  # noqa: E402
-from limbeck.distillation.training import TrainingConfig, learning_rate, train  # noqa: E402
+from limbeck.distillation.projection import fit_projection, principal_components  # noqa: E402
+from limbeck.distillation.training import learning_rate, train  # noqa: E402
 from limbeck.errors import InputError  # noqa: E402
 from limbeck.residues import RESIDUES, UNKNOWN_ID, to_ids  # noqa: E402
 
@@ -48,6 +51,12 @@ def corpus_file(tmp_path_factory):
     proteins = [(name, f"family{i // 3}", s, profile(s, [])) for i, (name, s) in enumerate(real_proteins(90))]
     assert write_corpus(path, proteins) == (90, sum(len(p[2]) for p in proteins))
     return path
+
+
+def write_and_open(path, number):
+    proteins = [(name, name, s, profile(s, [])) for name, s in real_proteins(number)]
+    write_corpus(path, proteins)
+    return Corpus(path)
 
 
 @pytest.fixture(scope="module")
@@ -138,14 +147,15 @@ def test_library_likelihood_never_falls(corpus):
     seen = []
     profiles = np.split(corpus.profiles, corpus.offsets[1:-1])
     fit(profiles, states=24, n_windows=2000, iterations=6, prior=1e-6, report=lambda i, value: seen.append(value))
-    assert all(after >= before - 1e-2 for before, after in zip(seen, seen[1:], strict=False))
+    assert all(after >= before - 1e-2 for before, after in pairwise(seen))
     assert seen[-1] > seen[0]
 
 
 def test_posterior_is_the_library_read_window_by_window(corpus, library):
     from safetensors.numpy import load_file
 
-    from limbeck.distillation.context_library import PROFILE_SHARPNESS, position_weights
+    from limbeck.distillation.context_library import PROFILE_SHARPNESS
+    from limbeck.encoders.contexts import position_weights
 
     objective = Contexts(library, TINY)
     some = corpus.profiles[:30].astype(np.float32)
@@ -224,7 +234,7 @@ def test_resumed_run_ends_where_an_uninterrupted_one_does(corpus, library, tmp_p
 def test_unfinished_run_is_not_overwritten(corpus, library, tmp_path):
     objectives = [Contexts(library, TINY)]
     train(QUICK, corpus, objectives, tmp_path)
-    with pytest.raises(InputError, match="holds an unfinished run; add --resume"):
+    with pytest.raises(InputError, match="holds a run already; add --resume"):
         train(QUICK, corpus, objectives, tmp_path)
     with pytest.raises(InputError, match="was trained with another steps"):
         train(dataclasses.replace(QUICK, steps=7), corpus, objectives, tmp_path, resume=True)
@@ -266,6 +276,7 @@ def test_distilled_student_loads_and_equals_its_network(corpus_file, library, tm
     from safetensors.torch import load_file
 
     network = Student(TINY).eval()
+    assert encoder.pooling == "contexts"
     network.load_state_dict({k: v.float() for k, v in load_file(folder / "model.safetensors").items()})
     sequences = [s for _, s in real_proteins(5)]
     for sequence, vector, residues, log_p in zip(
@@ -332,6 +343,109 @@ def test_pretraining_from_scratch_needs_only_proteins(tmp_path):
     path.write_text("".join(f">{name}\n{sequence}\n" for name, sequence in real_proteins(60)))
     distill(path, tmp_path / "student", config=QUICK)
     assert limbeck.load(str(tmp_path / "student")).encode([RESIDUES]).shape == (1, 16)
+
+
+def test_projection_evens_out_the_components(corpus, library):
+    torch.manual_seed(0)
+    student = Student(TINY)
+    before = student.project.weight.clone()
+    fit_projection(student, corpus)
+    assert not torch.equal(before, student.project.weight)
+    training = np.flatnonzero(~corpus.is_validation)
+    vectors = []
+    for protein in training:
+        ids = torch.from_numpy(to_ids(corpus.sequence(protein)).astype(np.int64))[None]
+        with torch.no_grad():
+            vectors.append(student(ids, torch.ones(1, ids.shape[1], 1)).vectors[0].numpy())
+    vectors = np.array(vectors)
+    deviations = np.sort(vectors.std(axis=0))[::-1]
+    np.testing.assert_allclose(vectors.mean(axis=0), 0, atol=0.5 * deviations[0])
+    correlations = np.corrcoef(vectors[:, :4].T) - np.eye(4)
+    assert np.abs(correlations).max() < 0.4  # of all members; fitted to one a family
+    _, _, plain = principal_components(torch.from_numpy(vectors), 4)
+    assert plain[0] / plain[3] < 30
+
+
+def test_same_seed_gives_the_same_student(corpus_file, tmp_path):
+    settings = {"teachers": ["one-hot"], "config": QUICK, "cache": tmp_path / "cache"}
+    weights = [(distill(corpus_file, tmp_path / n, **settings) / "model.safetensors").read_bytes() for n in "ab"]
+    assert weights[0] == weights[1]
+
+
+def test_resume_notices_another_corpus_and_another_teacher(corpus, corpus_file, library, tmp_path):
+    train(QUICK, corpus, [Contexts(library, TINY)], tmp_path / "run")
+    other = write_and_open(tmp_path / "other.h5", 40)
+    with pytest.raises(InputError, match="was trained with another corpus"):
+        train(QUICK, other, [Contexts(library, TINY)], tmp_path / "run", resume=True)
+    fit_library(corpus, tmp_path / "second.safetensors", states=24, n_windows=3000, iterations=2, seed=1)
+    with pytest.raises(InputError, match="was trained with another teachers"):
+        train(QUICK, corpus, [Contexts(tmp_path / "second.safetensors", TINY)], tmp_path / "run", resume=True)
+
+
+def test_damaged_checkpoint_is_one_line(corpus, library, tmp_path):
+    train(QUICK, corpus, [Contexts(library, TINY)], tmp_path)
+    whole = (tmp_path / "checkpoint.pt").read_bytes()
+    (tmp_path / "checkpoint.pt").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match=r"checkpoint\.pt is damaged .*; remove it to begin anew"):
+        train(QUICK, corpus, [Contexts(library, TINY)], tmp_path, resume=True)
+
+
+@pytest.mark.parametrize("damage", ["values", "state"])
+def test_damaged_features_are_computed_again(corpus, tmp_path, damage):
+    teacher = limbeck.load("one-hot")
+    first = TeacherFeatures(tmp_path, teacher, corpus)
+    expected = first.crops(np.array([5]), np.array([0]), 20)
+    if damage == "values":
+        (first.folder / "residues.npy").unlink()
+    else:
+        (first.folder / "state.json").write_text("{")
+    again = TeacherFeatures(tmp_path, teacher, corpus)
+    np.testing.assert_array_equal(again.crops(np.array([5]), np.array([0]), 20), expected)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"steps": 0}, "--steps must be at least 1, not 0"),
+        ({"evaluate_every": 0}, "--evaluate-every must be at least 1"),
+        ({"masked": 1.0}, "--masked must be at least 0 and below 1"),
+        ({"precision": "fp16"}, "--precision must be bf16 or f32, not 'fp16'"),
+        ({"warmup": -1}, "--warmup must be at least 0"),
+    ],
+)
+def test_options_are_checked(options, message):
+    with pytest.raises(InputError, match=message):
+        TrainingConfig(**options)
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [({"kernel": 4}, "--kernel must be odd"), ({"dilations": (0, 1)}, "--dilations must be at least 1")],
+)
+def test_shapes_are_checked(shape, message):
+    with pytest.raises(InputError, match=message):
+        StudentConfig(**shape)
+
+
+def test_cheap_checks_come_before_features(corpus_file, tmp_path):
+    proteins = tmp_path / "proteins.fasta"
+    proteins.write_text(f">a\n{RESIDUES * 4}\n")
+    with pytest.raises(InputError, match="has no profiles for a context library"):
+        distill(proteins, tmp_path / "s", contexts="any.safetensors", teachers=["one-hot"], config=QUICK)
+    with pytest.raises(InputError, match="teacher one-hot is named twice"):
+        distill(corpus_file, tmp_path / "s", teachers=["one-hot", "one-hot"], config=QUICK)
+    with pytest.raises(InputError, match="use --masked above 0"):
+        distill(corpus_file, tmp_path / "s", config=dataclasses.replace(QUICK, masked=0.0))
+    assert not (tmp_path / "s").exists()
+
+
+def test_equal_sequences_are_one_family(tmp_path):
+    path = tmp_path / "copies.fasta"
+    path.write_text("".join(f">{copy}{name}\n{s}\n" for name, s in real_proteins(20) for copy in "ab"))
+    corpus = Corpus(path, held_out=0.3)
+    assert len(set(corpus.families)) == 20
+    for family in set(corpus.families):
+        assert len(set(corpus.is_validation[corpus.families == family])) == 1
 
 
 def test_corpus_too_small_for_validation_is_refused(tmp_path):

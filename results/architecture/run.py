@@ -25,10 +25,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import ModernBertConfig, ModernBertModel, T5Config, T5EncoderModel
 
+from limbeck.distillation.config import StudentConfig, TrainingConfig
 from limbeck.distillation.corpus import Corpus
-from limbeck.distillation.network import Student, StudentConfig
+from limbeck.distillation.network import Student
 from limbeck.distillation.objectives import Contexts
-from limbeck.distillation.training import TrainingConfig, train
+from limbeck.distillation.training import train
 from limbeck.residues import PAD_ID
 
 HERE = Path(__file__).parent
@@ -224,7 +225,7 @@ def measure_quality(options: argparse.Namespace) -> None:
             last = None
             start = time.perf_counter()
 
-            def keep(progress):  # noqa: ANN001, ANN202
+            def keep(progress):
                 nonlocal last
                 last = progress
 

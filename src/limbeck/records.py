@@ -153,7 +153,9 @@ def read_records(
         # str.split knows every kind of white space; nearly always there is none.
         yield Record(source, number, id, description, "".join(text.split()), problem)
     if not number:
-        raise InputError(f"{source}: holds no records; expected proteins as {kind.upper()}, or name another --format")
+        raise InputError(
+            f"{source}: holds no records; expected proteins as {kind.upper()}, or name another --input-format"
+        )
 
 
 def clean_record(record: Record, locator: Locator, changed: Counter[str] | None = None) -> str:
@@ -238,7 +240,7 @@ def format_of(path: str | os.PathLike[str], format: str | None = None, *, name: 
     """
     if format is not None:
         if format not in FORMATS:
-            raise InputError(f"--format {format!r} is unknown; use one of {', '.join(FORMATS)}")
+            raise InputError(f"--input-format {format!r} is unknown; use one of {', '.join(FORMATS)}")
         return format
     stem, ending = os.path.splitext(os.fspath(path).lower())
     if ending in _COMPRESSION_ENDINGS:
@@ -259,7 +261,7 @@ def _sniff(path: str | os.PathLike[str], source: str) -> str:
         return "tsv" if b"\t" in line else "csv"
     raise InputError(
         f"{source}: neither FASTA (starts with '>') nor a table with column names; "
-        f"name its format with --format ({', '.join(FORMATS)})"
+        f"name its format with --input-format ({', '.join(FORMATS)})"
     )
 
 
@@ -307,7 +309,7 @@ def _read(stream: BinaryIO, source: str, size: int, *, line: bool = False) -> by
 def _refuse_foreign(head: bytes, source: str) -> None:
     for magic, what in _FOREIGN.items():
         if head.startswith(magic):
-            expected = "expected FASTA, CSV or TSV as UTF-8 text, or Parquet (--format)"
+            expected = "expected FASTA, CSV or TSV as UTF-8 text, or Parquet (--input-format)"
             raise InputError(f"{source}: is {what}; {expected}")
 
 
@@ -394,7 +396,7 @@ def _fasta_records(path: str | os.PathLike[str], source: str) -> Iterator[_Field
                 yield (*_identify(header), text, None)
         except FastaFormatError as error:
             place = f"line {(error.line or 0) + 1}"
-            problem = "text before the first '>'; expected FASTA, or name another format with --format"
+            problem = "text before the first '>'; expected FASTA, or name another format with --input-format"
             raise InputError(f"{source}, {place}: {problem}") from None
 
 

@@ -18,7 +18,7 @@ except ImportError:
     from backports import zstd  # what xopen[zstd] installs before Python 3.14
 
 SKIP = "; remove it or use --skip-invalid"
-FOREIGN = "; expected FASTA, CSV or TSV as UTF-8 text, or Parquet (--format)"
+FOREIGN = "; expected FASTA, CSV or TSV as UTF-8 text, or Parquet (--input-format)"
 AGAIN = "; get the file again"
 
 
@@ -167,7 +167,7 @@ BAD_RECORDS = [
 ]
 BAD_RECORDS = [Case(c.name, c.file, c.content, c.message, True, c.options) for c in BAD_RECORDS]
 
-NO_RECORDS = "{}: holds no records; expected proteins as %s, or name another --format"
+NO_RECORDS = "{}: holds no records; expected proteins as %s, or name another --input-format"
 BAD_FILES = [
     Case("empty", "p.fasta", b"", NO_RECORDS % "FASTA"),
     Case("empty, no ending", "p", b"", NO_RECORDS % "FASTA"),
@@ -181,13 +181,13 @@ BAD_FILES = [
         "sequence before the first header",
         "p.fasta",
         b"\nMKT\n>P1\nMKT\n",
-        "{}, line 2: text before the first '>'; expected FASTA, or name another format with --format",
+        "{}, line 2: text before the first '>'; expected FASTA, or name another format with --input-format",
     ),
     Case(
         "FASTQ",
         "p.fasta",
         b"@read\nACGT\n+\n!!!!\n",
-        "{}, line 1: text before the first '>'; expected FASTA, or name another format with --format",
+        "{}, line 1: text before the first '>'; expected FASTA, or name another format with --input-format",
     ),
     Case(
         "comment at the top",
@@ -274,13 +274,13 @@ BAD_FILES = [
         "p.txt",
         b"MKT\nACD\n",
         "{}: neither FASTA (starts with '>') nor a table with column names; "
-        "name its format with --format (fasta, csv, tsv, parquet)",
+        "name its format with --input-format (fasta, csv, tsv, parquet)",
     ),
     Case(
         "unknown format",
         "p.fasta",
         FASTA,
-        "--format 'genbank' is unknown; use one of fasta, csv, tsv, parquet",
+        "--input-format 'genbank' is unknown; use one of fasta, csv, tsv, parquet",
         options={"format": "genbank"},
     ),
     Case(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import limbeck
+from limbeck.distillation.config import TrainingConfig
 from limbeck.distillation.corpus import Corpus
-from limbeck.distillation.training import TrainingConfig
+from limbeck.version import __version__
 
 __all__ = ["Teacher", "model_card"]
 
@@ -31,6 +31,8 @@ def model_card(
     """Markdown with the metadata block that model hubs read."""
     shape = config.student
     taught = "\n".join(f"| {t.name} | {t.license} |" for t in teachers) or "| none (pretrained from scratch) | |"
+    network = f"{len(shape.dilations)} convolution blocks, width {shape.width}, kernel {shape.kernel}"
+    residues = int(corpus.offsets[-1])
     losses = "\n".join(f"| {key} | {value:.4f} |" for key, value in validation.items())
     seen = config.steps * config.batch_residues / 1e6
     return f"""---
@@ -40,14 +42,15 @@ tags: [protein, embedding, distillation]
 ---
 # {name}
 
-A protein encoder of limbeck {limbeck.__version__}: `limbeck.load("{name}")`, `limbeck embed --encoder {name}`.
+A protein encoder of limbeck {__version__}: load its folder with `limbeck.load(path)` or `limbeck embed --encoder path`.
 
 | | |
 |---|---|
-| network | {len(shape.dilations)} convolution blocks, width {shape.width}, kernel {shape.kernel}, dilations {shape.dilations} |
+| network | {network}, dilations {", ".join(map(str, shape.dilations))} |
 | receptive field | {shape.radius} residues on either side |
 | protein vector | {shape.width} numbers, pooled over {shape.states} sequence contexts |
-| corpus | `{corpus_name}`: {len(corpus):,} proteins, {int(corpus.offsets[-1]):,} residues, SHA-256 {corpus.fingerprint} |
+| corpus | `{corpus_name}`: {len(corpus):,} proteins, {residues:,} residues |
+| SHA-256 of its sequences | {corpus.fingerprint} |
 | held out | {int(corpus.is_validation.sum()):,} proteins, whole families |
 | training | {config.steps:,} steps, about {seen:,.0f} million residues, seed {config.seed} |
 

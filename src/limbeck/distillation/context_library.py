@@ -14,25 +14,18 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.numpy import save_file
 
 from limbeck.distillation.corpus import Corpus
 from limbeck.distillation.profiles import background
+from limbeck.encoders.contexts import Library, position_weights, save_library
 from limbeck.errors import InputError
 
-__all__ = ["fit", "fit_library", "position_weights", "windows"]
+__all__ = ["PROFILE_SHARPNESS", "SHARPNESS", "fit", "fit_library", "windows"]
 
 SHARPNESS = 3.0
-"""How peaked the posterior of a single sequence is made, relative to one observation a column; 1.5 and 3 gave the same
-fold-level nearest-neighbour accuracy on validation proteins."""
+"""How peaked the posterior of a single sequence is made, relative to one observation a column."""
 PROFILE_SHARPNESS = 4.0
-"""The same for profiles: the entropy of the posterior is then about 2.4 nats, a soft target over about ten contexts."""
-
-
-def position_weights(width: int) -> NDArray[np.float32]:
-    """CS-BLAST's weight of each window position, (width,)."""
-    offset = np.abs(np.arange(width) - width // 2)
-    return (1.6 * 0.85**offset).astype(np.float32)
+"""The same for profiles; low enough that the posterior stays a soft target."""
 
 
 def windows(profile: NDArray[np.float32], width: int) -> NDArray[np.float32]:
@@ -74,6 +67,8 @@ def fit(
     rng = np.random.default_rng(seed)
     lengths = np.array([len(p) for p in profiles])
     total = int(lengths.sum())
+    if min(n_windows, total) < states:
+        raise InputError(f"{states} contexts cannot be fitted to {min(n_windows, total)} windows; use fewer --states")
     chosen = np.sort(rng.choice(total, size=min(n_windows, total), replace=False))
     starts = np.concatenate([[0], np.cumsum(lengths)])
     owner = np.searchsorted(starts, chosen, side="right") - 1
@@ -123,15 +118,11 @@ def fit_library(
     """
     if corpus.profiles is None:
         raise InputError("a context library is fitted to profiles; make a corpus with 'limbeck profiles' first")
+    if not output.parent.is_dir():
+        raise InputError(f"the output's folder {str(output.parent)!r} does not exist; create it first")
     profiles = np.split(corpus.profiles, corpus.offsets[1:-1])
     log_prior, log_columns = fit(profiles, report=report, **options)
-    metadata = {
-        "format": "limbeck-context-library",
-        "version": "1",
-        "license": "unknown",
-        "sharpness": str(SHARPNESS),
-        "profile_sharpness": str(PROFILE_SHARPNESS),
-    }
+    library = Library(log_prior, log_columns, SHARPNESS, "unknown", "1", PROFILE_SHARPNESS)
     partial = output.with_name(output.name + ".partial")
-    save_file({"log_prior": log_prior, "log_columns": log_columns}, partial, metadata=metadata)
+    save_library(partial, library)
     partial.replace(output)

@@ -79,9 +79,9 @@ class Corpus:
 
     Args:
         path: what :func:`write_corpus` wrote, or proteins in any format that ``limbeck embed`` reads; those have no
-            profiles, and each is a family of its own.
-        held_out: share of the families kept for validation. Whole families, so that validation proteins
-            have no close relative among the training proteins.
+            profiles, and only equal sequences form a family.
+        held_out: share of the families kept for validation. Whole families, so that no validation protein
+            has a member of its family among the training proteins.
 
     Raises:
         InputError: if the file is no corpus, or a record is bad.
@@ -92,8 +92,12 @@ class Corpus:
         families = self._read_hdf5(path) if h5py.is_hdf5(path) else self._read_records(path)
         self.lengths = np.diff(self.offsets)
         _, self.families = np.unique(families, return_inverse=True)
+        if not len(families):
+            raise InputError(f"{path}: the corpus holds no protein; make another with 'limbeck profiles'")
         rng = np.random.default_rng(0)
-        held = rng.random(self.families.max() + 1) < held_out
+        draws = rng.random(self.families.max() + 1)
+        # A small corpus holds out one family all the same.
+        held = draws <= max(held_out, draws.min())
         self.is_validation = held[self.families]
 
     def __len__(self) -> int:
@@ -121,12 +125,13 @@ class Corpus:
             raise InputError(f"{path}: not a corpus of profiles ({error}); make one with 'limbeck profiles'") from None
         return families
 
-    def _read_records(self, path: Path) -> NDArray[np.object_]:
+    def _read_records(self, path: Path) -> NDArray[np.str_]:
         locator = Locator(path)
         proteins = [to_ids(clean_record(record, locator)) for record in read_records(path)]
         self.ids = np.concatenate(proteins)
         self.offsets = np.cumsum([0, *map(len, proteins)])
-        return np.arange(len(proteins)).astype(object)
+        # Copies of one protein must not stand on both sides of the validation split.
+        return np.array([hashlib.sha256(protein.tobytes()).hexdigest() for protein in proteins])
 
     def crop(
         self,

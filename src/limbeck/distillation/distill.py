@@ -7,15 +7,19 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import limbeck
+import torch
+
 from limbeck.distillation.card import Teacher, model_card
+from limbeck.distillation.config import TrainingConfig
 from limbeck.distillation.corpus import Corpus
 from limbeck.distillation.export import export
 from limbeck.distillation.features import TeacherFeatures
 from limbeck.distillation.objectives import Contexts, EncoderFeatures, HiddenResidues, Objective
-from limbeck.distillation.training import Progress, TrainingConfig, train
+from limbeck.distillation.projection import fit_projection
+from limbeck.distillation.training import Progress, train
 from limbeck.encoders import load
 from limbeck.errors import InputError
+from limbeck.version import __version__
 
 __all__ = ["distill"]
 
@@ -39,7 +43,8 @@ def distill(
 
     Args:
         corpus: proteins in any format that ``limbeck embed`` reads, or the file that ``limbeck profiles`` wrote.
-        output: the student's folder. The run's checkpoints and log lie in ``output/training`` until it is done.
+        output: the student's folder. The run's checkpoint, log and, without ``cache``, its teachers' features are
+            in ``output/training``, which may be removed when the student is done.
         contexts: a context library of ``limbeck contexts``, read off the corpus's profiles.
         teachers: names or paths of encoders with residue features.
         cache: where the teachers' features are kept between runs; ``output/training/features`` by default.
@@ -60,7 +65,15 @@ def distill(
     config, output = config or TrainingConfig(), Path(output)
     if (output / "config.json").exists():
         raise InputError(f"{output} already holds a student; choose another folder")
+    if repeated := sorted({t for t in teachers if list(teachers).count(t) > 1}):
+        raise InputError(f"teacher {repeated[0]} is named twice; name each once")
     proteins = Corpus(Path(corpus))
+    if contexts is not None and proteins.profiles is None:
+        raise InputError(f"{corpus} has no profiles for a context library; make a corpus with 'limbeck profiles'")
+    if contexts is None and not config.masked:
+        raise InputError("without a context library a student learns from hidden residues; use --masked above 0")
+    # Heads are made here and in the run: one seed, set first, for both.
+    torch.manual_seed(config.seed)
     objectives: list[Objective] = []
     described: list[Teacher] = []
     if contexts is not None:
@@ -73,12 +86,16 @@ def distill(
         objectives.append(EncoderFeatures(TeacherFeatures(folder, teacher, proteins, progress), config.student))
         described.append(Teacher(teacher_name, teacher.license))
     if contexts is None:
-        # Without profiles nothing else teaches the student which residues to expect.
+        # What else would teach the student which residues to expect?
         objectives.append(HiddenResidues())
+    # Pooling over contexts is worth something only if a teacher or the families trained it.
+    pooling = "contexts" if described or proteins.profiles is not None else "mean"
     student = train(config, proteins, objectives, output / "training", device=device, resume=resume, report=report)
+    if pooling == "contexts":
+        fit_projection(student, proteins, device=device, bf16=config.precision == "bf16")
     validation = _last_validation(output / "training" / "log.jsonl")
     card = model_card(name or output.name, license, proteins, Path(corpus).name, described, config, validation)
-    export(student, output, name=name or output.name, version=limbeck.__version__, license=license, card=card)
+    export(student, output, name=name or output.name, version=__version__, license=license, pooling=pooling, card=card)
     return output
 
 

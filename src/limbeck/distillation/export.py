@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -14,7 +16,7 @@ from limbeck.distillation.network import Student
 __all__ = ["export"]
 
 
-def export(student: Student, folder: Path, *, name: str, version: str, license: str, card: str) -> None:
+def export(student: Student, folder: Path, *, name: str, version: str, license: str, pooling: str, card: str) -> None:
     """Write ``config.json``, ``model.safetensors`` (float16) and the model card ``README.md``.
 
     Each file appears only when it is whole, the configuration last.
@@ -25,11 +27,24 @@ def export(student: Student, folder: Path, *, name: str, version: str, license: 
         "name": name,
         "version": version,
         "license": license,
+        "pooling": pooling,
         "limbeck": student.config.as_dict(),
     }
     folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / "model.safetensors.partial"
-    save_file(half, partial, metadata={"format": "pt"})
-    os.replace(partial, folder / "model.safetensors")
-    (folder / "README.md").write_text(card)
-    (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+    with _whole(folder / "model.safetensors") as partial:
+        save_file(half, partial, metadata={"format": "pt"})
+    with _whole(folder / "README.md") as partial:
+        partial.write_text(card)
+    with _whole(folder / "config.json") as partial:
+        partial.write_text(json.dumps(config, indent=1) + "\n")
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """A name beside ``path`` to write to; the file moves to ``path`` when it is whole, readable as new files are."""
+    partial = path.with_name(path.name + ".partial")
+    yield partial
+    mask = os.umask(0)
+    os.umask(mask)
+    partial.chmod(0o666 & ~mask)
+    os.replace(partial, path)

@@ -45,14 +45,17 @@ class TeacherFeatures:
         corpus: Corpus,
         on_progress: Callable[[int, int], None] | None = None,
     ) -> None:
+        # An encoder without features of residues says so now, before anything is written.
+        teacher.encode_residues(["A"])
         self.name, self.dimension, self.corpus = teacher.name, teacher.dimension, corpus
         key = f"{teacher.fingerprint}\n{teacher.precision}\n{corpus.fingerprint}"
-        self.folder = folder / hashlib.sha256(key.encode()).hexdigest()[:16]
+        self.fingerprint = hashlib.sha256(key.encode()).hexdigest()
+        self.folder = folder / self.fingerprint[:16]
         self.folder.mkdir(parents=True, exist_ok=True)
         self._state = self.folder / "state.json"
-        done = json.loads(self._state.read_text())["proteins"] if self._state.exists() else 0
         shape = (int(corpus.offsets[-1]), self.dimension)
         values = self.folder / "residues.npy"
+        done = self._proteins_done() if values.exists() else 0
         if not values.exists():
             self._check_room(shape)
         self._values = np.lib.format.open_memmap(
@@ -73,13 +76,20 @@ class TeacherFeatures:
             result[row, : end - begin] = (self._values[begin:end] - self.mean) / self.scale
         return result
 
+    def _proteins_done(self) -> int:
+        try:
+            return int(json.loads(self._state.read_text())["proteins"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return 0
+
     def _compute(self, teacher: Encoder, proteins: range) -> None:
         features = teacher.encode_residues([self.corpus.sequence(p) for p in proteins])
         for protein, values in zip(proteins, features, strict=True):
-            half = values.astype(np.float16)
-            if not np.isfinite(half).all():
+            if not np.isfinite(values).all():
                 raise InputError(f"teacher {self.name} gives features that are not finite for protein {protein + 1}")
-            self._values[self.corpus.offsets[protein] : self.corpus.offsets[protein + 1]] = half
+            if np.abs(values).max() > np.finfo(np.float16).max:
+                raise InputError(f"features of teacher {self.name} exceed the range of float16; choose another layer")
+            self._values[self.corpus.offsets[protein] : self.corpus.offsets[protein + 1]] = values
         self._values.flush()
         partial = self._state.with_suffix(".partial")
         partial.write_text(json.dumps({"proteins": proteins.stop}))

@@ -18,11 +18,14 @@ __all__ = ["build_corpus", "choose_queries"]
 SHORTEST, LONGEST = 40, 800
 """Proteins outside these lengths lend their residues to profiles, but get none of their own."""
 MOST_HITS = 100
+SINGLES_KEPT = 0.2
+SMALL = 2000
+"""Proteins up to which those without a relative are all kept."""
 
 
 def choose_queries(families: dict[str, str], lengths: dict[str, int], seed: int = 0) -> list[str]:
     """A choice of proteins balanced over families: one of a small family, two from 3, three from 8 usable members
-    up, and a fifth of the proteins that have no relative at all.
+    up, and, unless there are few proteins, a fifth of those that have no relative at all.
 
     Args:
         families: {id: family}.
@@ -40,7 +43,7 @@ def choose_queries(families: dict[str, str], lengths: dict[str, int], seed: int 
         usable = [name for name in group if SHORTEST <= lengths[name] <= LONGEST]
         rng.shuffle(usable)
         wanted = 3 if len(usable) >= 8 else 2 if len(usable) >= 3 else 1
-        if len(group) == 1 and rng.random() > 0.2:
+        if len(group) == 1 and rng.random() > SINGLES_KEPT and len(families) > SMALL:
             continue
         chosen += usable[:wanted]
     rng.shuffle(chosen)
@@ -54,30 +57,35 @@ def build_corpus(
     homology profiles.
 
     Args:
-        fasta: proteins, in any format that ``limbeck embed`` reads; ids must be unique.
+        fasta: proteins, in any format that ``limbeck embed`` reads.
         output: the corpus file (HDF5) that ``limbeck contexts`` and ``limbeck distill`` read.
         say: called with a line at each stage.
 
     Returns:
         The number of proteins and of residues written.
     """
-    sequences: dict[str, str] = {}
+    if not output.parent.is_dir():
+        raise InputError(f"the output's folder {str(output.parent)!r} does not exist; create it first")
     locator = Locator(fasta)
-    for record in read_records(fasta):
-        if record.id in sequences:
-            raise InputError(f"{fasta}: two records are called {record.id!r}; ids must be unique here")
-        sequences[record.id] = clean_record(record, locator)
+    names, sequences = [], {}
+    for number, record in enumerate(read_records(fasta)):
+        # MMseqs2 rewrites ids that look like a databank's, so it gets numbers.
+        names.append(record.id)
+        sequences[str(number)] = clean_record(record, locator)
     with MMseqs.open(threads, beside=output) as runner:
         everything = _write_fasta(runner.folder / "all.fasta", sequences, list(sequences))
         database = runner.database(everything, "all")
         say(f"{len(sequences):,} proteins: clustering into families")
         families = database.families()
         queries = choose_queries(families, {name: len(s) for name, s in sequences.items()})
+        if not queries:
+            raise InputError(f"{fasta}: none of its {len(sequences)} proteins has {SHORTEST} to {LONGEST} residues")
         say(f"{len(set(families.values())):,} families; searching {len(queries):,} proteins for their relatives")
         chosen = runner.database(_write_fasta(runner.folder / "queries.fasta", sequences, queries), "queries")
         table = database.search(chosen, hits=MOST_HITS + 50)
         say("building profiles")
-        return write_corpus(output, _profiles(table, queries, sequences, families))
+        profiles = _profiles(table, queries, sequences, families)
+        return write_corpus(output, ((names[int(q)], family, s, p) for q, family, s, p in profiles))
 
 
 def _profiles(

@@ -21,7 +21,7 @@ class Database:
 
     def __init__(self, runner: MMseqs, fasta: Path, name: str) -> None:
         self.runner, self.path = runner, runner.folder / name
-        runner.run("createdb", fasta, self.path)
+        runner.run("createdb", fasta, self.path, "--dbtype", "1")
 
     def families(self) -> dict[str, str]:
         """Group homologous proteins: {id: id of the family's representative}.

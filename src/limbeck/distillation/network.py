@@ -8,44 +8,16 @@ features as the whole protein.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from limbeck.distillation.config import StudentConfig
 from limbeck.residues import PAD_ID, RESIDUES
 
-__all__ = ["Outputs", "Student", "StudentConfig"]
-
-
-@dataclass(frozen=True)
-class StudentConfig:
-    """Shape of a student."""
-
-    width: int = 384
-    """Channels of the residual stream; the dimension of residue and of protein vectors."""
-    inner: int = 384
-    """Channels inside a block."""
-    kernel: int = 5
-    """Residues that one convolution spans (before dilation)."""
-    dilations: tuple[int, ...] = (1, 2, 4, 8, 16, 1, 2, 4)
-    """One block each."""
-    states: int = 2048
-    """Sequence contexts that residues are softly assigned to, for pooling."""
-
-    def __post_init__(self) -> None:
-        if self.states < self.width:
-            raise ValueError(f"{self.states} contexts cannot span {self.width} dimensions; use at least {self.width}")
-
-    @property
-    def radius(self) -> int:
-        """Residues on either side that a residue's features depend on."""
-        return sum(self.dilations) * (self.kernel // 2)
-
-    def as_dict(self) -> dict[str, int | list[int]]:
-        return asdict(self) | {"dilations": list(self.dilations)}
+__all__ = ["Outputs", "Student"]
 
 
 CENTER_MOMENTUM = 0.02

@@ -15,11 +15,14 @@ import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from limbeck.distillation.context_library import position_weights
+from limbeck.distillation.config import StudentConfig
 from limbeck.distillation.corpus import CROP_LENGTHS, Batch, Corpus
 from limbeck.distillation.features import TeacherFeatures
-from limbeck.distillation.network import Outputs, Student, StudentConfig
+from limbeck.distillation.network import Outputs, Student
 from limbeck.distillation.profiles import background
+from limbeck.distillation.projection import principal_components
+from limbeck.encoders.contexts import position_weights
+from limbeck.encoders.registry import file_hash
 from limbeck.errors import InputError
 from limbeck.residues import UNKNOWN_ID
 
@@ -32,6 +35,8 @@ class Objective(nn.Module):
     """Base of the objectives that compare a student with a teacher on one batch."""
 
     margin = 0
+    fingerprint = ""
+    """SHA-256 (hex) over what the teacher brings along; an unfinished run goes on only with the same."""
 
     def prepare(self, student: Student, corpus: Corpus) -> None:
         """Called once, before the first step of a new run."""
@@ -59,9 +64,10 @@ class Contexts(Objective):
 
     Because the target comes from the profile, the student learns from one sequence what the relatives would have
     said. Three losses: Kullback-Leibler divergence from the library's posterior per residue (``contexts``), from the
-    profile itself (``profile``; both Hinton et al. 2015, arXiv 1503.02531), and one minus the cosine between the protein
-    vector and the teacher's (``protein``): the square root of its mean posterior, less the average over proteins, in
-    the space of the largest principal components. The student's projection starts from the same components.
+    profile itself (``profile``; both Hinton et al. 2015, arXiv 1503.02531), and one minus the cosine between the
+    protein vector and the teacher's (``protein``): the square root of its mean posterior, less the average over
+    proteins, in the space of the largest principal components. The student's projection starts from the same
+    components.
 
     Args:
         path: a context library, as ``limbeck contexts`` writes it.
@@ -82,9 +88,10 @@ class Contexts(Objective):
             with safe_open(path, framework="pt") as file:
                 log_prior, log_columns = file.get_tensor("log_prior"), file.get_tensor("log_columns")
                 sharpness = float((file.metadata() or {})["profile_sharpness"])
+            states, self.width, _ = log_columns.shape
         except (OSError, SafetensorError, KeyError, ValueError) as error:
             raise InputError(f"{path}: not a context library ({error}); make one with 'limbeck contexts'") from None
-        states, self.width, _ = log_columns.shape
+        self.fingerprint = file_hash(path)
         if states != student.states:
             raise InputError(f"{path} has {states} contexts, the student {student.states}; use --states {states}")
         weight = torch.from_numpy(position_weights(self.width))[None, :, None]
@@ -108,13 +115,11 @@ class Contexts(Objective):
             batch = corpus.crop(proteins, CROP_LENGTHS[-1], rng, margin=self.margin)
             mask = torch.from_numpy(batch.mask).to(self.center.device)[..., None].float()
             roots.append(((self.targets(batch)[0] * mask).sum(1) / mask.sum(1)).sqrt())
-        matrix = torch.cat(roots)
-        self.center.copy_(matrix.mean(0))
-        _, scale, components = torch.linalg.svd(matrix - self.center, full_matrices=len(matrix) < matrix.shape[1])
-        width = len(self.components)
-        self.components.copy_(components[:width])
+        center, components, deviations = principal_components(torch.cat(roots).cpu(), len(self.components))
+        self.center.copy_(center)
+        self.components.copy_(components)
         # Vectors of about unit variance a dimension, whatever the number of contexts.
-        spread = (scale[:width].square().sum() / len(matrix) / width).sqrt()
+        spread = deviations.square().mean().sqrt().clamp_min(1e-6)
         student.project.weight.copy_(self.components / spread)
         student.center.copy_(self.center)
 
@@ -170,6 +175,7 @@ class EncoderFeatures(Objective):
     def __init__(self, features: TeacherFeatures, student: StudentConfig) -> None:
         super().__init__()
         self.features = features
+        self.fingerprint = features.fingerprint
         self.residue_head = nn.Linear(student.width, features.dimension)
         self.protein_head = nn.Linear(student.width, features.dimension)
 

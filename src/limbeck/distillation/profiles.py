@@ -2,8 +2,8 @@
 
 A profile is the position-specific residue distribution of a protein, estimated from the alignments that
 MMseqs2 (Steinegger & Soeding 2017) finds for it in a corpus. Sequences are weighted by position-based
-weights (Henikoff & Henikoff 1994) and smoothed with BLOSUM62 pseudocounts as in PSI-BLAST
-(Altschul et al. 1997).
+weights (Henikoff & Henikoff 1994) and smoothed with BLOSUM62 pseudocounts after PSI-BLAST (Altschul et al. 1997),
+simplified: a column's evidence is how many different residues it shows itself, not an average over columns.
 """
 
 from __future__ import annotations
@@ -90,7 +90,6 @@ def profile(sequence: str, alignments: Iterable[Alignment]) -> NDArray[np.float3
     total = weighted.sum(axis=1, keepdims=True)
     observed = np.where(total > 0, weighted / np.maximum(total, 1e-12), background())
     pseudo = observed @ _SUBSTITUTIONS
-    # PSI-BLAST's alpha: how many different residues a column shows, less one.
     evidence = np.maximum(kinds[:, None] - 1.0, 0.5)
     mixed = (evidence * observed + PSEUDOCOUNT_WEIGHT * pseudo) / (evidence + PSEUDOCOUNT_WEIGHT)
     return (mixed / mixed.sum(axis=1, keepdims=True)).astype(np.float32)

@@ -5,44 +5,23 @@ from __future__ import annotations
 import json
 import math
 import os
+import pickle
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from limbeck.distillation.config import TrainingConfig
 from limbeck.distillation.corpus import Batch, BatchDraw, Corpus
-from limbeck.distillation.network import Student, StudentConfig
+from limbeck.distillation.network import Student
 from limbeck.distillation.objectives import FamilyContrast, Objective
 from limbeck.errors import InputError
 
-__all__ = ["Progress", "TrainingConfig", "train"]
-
-
-def _option(default: Any, description: str) -> Any:
-    return field(default=default, metadata={"help": description})
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """Options of a training run; their descriptions are the command line's help."""
-
-    steps: int = _option(5_000, "optimiser steps")
-    batch_residues: int = _option(12_288, "residues in a batch")
-    learning_rate: float = _option(1.5e-3, "peak learning rate: AdamW, warm-up, cosine decay to a twentieth")
-    warmup: int = _option(150, "steps of linear warm-up")
-    weight_decay: float = _option(0.05, "decoupled weight decay")
-    masked: float = _option(0.1, "share of residues hidden from the student, to be read off their neighbours")
-    contrast: float = _option(0.3, "weight of the contrast between families")
-    seed: int = _option(0, "seed of weights, batches and masks")
-    evaluate_every: int = _option(250, "steps between two validations, each followed by a checkpoint")
-    precision: str = _option("bf16", "numeric mode of the matrix products: bf16 or f32")
-    compile: bool = _option(True, "fuse operators with torch.compile; needs a C++ compiler")
-    student: StudentConfig = field(default_factory=StudentConfig)
+__all__ = ["Progress", "train"]
 
 
 @dataclass(frozen=True)
@@ -152,7 +131,11 @@ class _Run:
         os.replace(partial, path)
 
     def restore(self, path: Path) -> int:
-        state = torch.load(path, weights_only=True, map_location=self.device)
+        try:
+            state = torch.load(path, weights_only=True, map_location=self.device)
+        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise InputError(f"{path} is damaged ({reason}); remove it to begin anew") from None
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         return int(state["step"])
@@ -179,14 +162,17 @@ def train(
     """
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint, options = folder / "checkpoint.pt", folder / "training.json"
+    _check_device(device)
     wanted = json.loads(json.dumps(asdict(config)))
+    wanted["corpus"] = corpus.fingerprint
+    wanted["teachers"] = [objective.fingerprint for objective in objectives]
     first = 0
     run = _Run(config, corpus, objectives, student, device)
     if checkpoint.exists():
         if not resume:
-            raise InputError(f"{folder} holds an unfinished run; add --resume, or choose another folder")
-        if (found := json.loads(options.read_text())) != wanted:
-            differing = sorted(k for k in wanted if wanted[k] != found.get(k))
+            raise InputError(f"{folder} holds a run already; add --resume to go on with it, or choose another folder")
+        found = json.loads(options.read_text()) if options.exists() else {}
+        if differing := sorted(k for k in wanted if wanted[k] != found.get(k)):
             raise InputError(f"{folder} was trained with another {', '.join(differing)}; use the same options")
         first = run.restore(checkpoint)
     else:
@@ -201,6 +187,13 @@ def train(
         if report:
             report(progress)
     return run.model.student.eval()
+
+
+def _check_device(device: str) -> None:
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        raise InputError(f"device {device!r} is not on this machine; use --device cpu") from None
 
 
 def _steps(run: _Run, config: TrainingConfig, first: int) -> Iterator[Progress]:

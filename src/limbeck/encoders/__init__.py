@@ -27,6 +27,7 @@ def load(
     precision: str = "auto",
     device: str = "auto",
     pooling: str | None = None,
+    threads: int | None = None,
 ) -> Encoder:
     """Load an encoder by name or path.
 
@@ -38,10 +39,14 @@ def load(
         precision: ``"auto"``, or one the encoder computes in: ``"f32"``, ``"bf16"``, ...
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
         pooling: how residues become one vector; ``None`` is the encoder's default.
+        threads: most processor threads for a network on the CPU; ``None`` is the runtime's choice. PyTorch knows one
+            number for the whole process.
 
     Raises:
         InputError: if there is no such encoder, it cannot be loaded, or it lacks an option asked for.
     """
+    if threads is not None and threads < 1:
+        raise InputError(f"threads must be at least 1, not {threads}")
     if name is None:
         from limbeck.encoders.student import DEFAULT_NAME
 
@@ -49,7 +54,7 @@ def load(
     name = os.fspath(name)
     for family in _families():
         if family.recognises(name):
-            return family.load(name, Options(layer, precision, device, pooling))
+            return family.load(name, Options(layer, precision, device, pooling, threads))
     raise _unrecognised(name)
 
 

@@ -14,6 +14,8 @@ from limbeck.residues import clean
 
 __all__ = ["Encoder", "OnBatch", "ResidueEncoder"]
 
+PROTEINS_AT_ONCE = 2048
+
 OnBatch = Callable[[int, int], None]
 """Called after each batch with (residues that it finished, tokens computed for them, padding included)."""
 
@@ -129,6 +131,15 @@ class ResidueEncoder(ABC):
 
     def encode(self, sequences: Sequence[str], on_batch: OnBatch | None = None) -> NDArray[np.float32]:
         proteins = cleaned(sequences)
+        result = np.zeros((len(proteins), self.dimension), dtype=np.float32)
+        # What is averaged may be much wider than the result, so few proteins at a time; like lengths together.
+        order = sorted(range(len(proteins)), key=lambda i: -len(proteins[i]))
+        for first in range(0, len(order), PROTEINS_AT_ONCE):
+            chosen = order[first : first + PROTEINS_AT_ONCE]
+            result[chosen] = self._encode([proteins[i] for i in chosen], on_batch)
+        return result
+
+    def _encode(self, proteins: list[str], on_batch: OnBatch | None) -> NDArray[np.floating]:
         totals: NDArray[np.float64] | None = None
         for windows in self._batches(proteins):
             texts = [proteins[w.protein][w.start : w.stop] for w in windows]
@@ -137,10 +148,9 @@ class ResidueEncoder(ABC):
                 totals = np.zeros((len(proteins), sums.shape[1]), dtype=np.float64)
             np.add.at(totals, [w.protein for w in windows], sums)
             self._report(windows, on_batch)
-        if totals is None:
-            return np.zeros((0, self.dimension), dtype=np.float32)
-        lengths = np.array([len(p) for p in proteins], dtype=np.float64)
-        return np.ascontiguousarray(self.finish(totals / lengths[:, None]), dtype=np.float32)
+        assert totals is not None  # there is at least one protein, and it has a window
+        totals /= np.array([[len(p)] for p in proteins], dtype=np.float64)
+        return self.finish(totals)
 
     def encode_residues(self, sequences: Sequence[str], on_batch: OnBatch | None = None) -> list[NDArray[np.float32]]:
         proteins = cleaned(sequences)

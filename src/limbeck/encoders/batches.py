@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 __all__ = ["Window", "pack", "split"]
 
@@ -41,8 +42,8 @@ def split(protein: int, length: int, size: int | None, overlap: int) -> list[Win
         return [Window(protein, 0, length, 0, length)]
     if not 0 <= overlap < size:
         raise ValueError(f"overlap {overlap} must be at least 0 and below the window size {size}")
-    starts = list(range(0, length - size, size - overlap)) + [length - size]
-    seams = [0] + [(a + size + b) // 2 for a, b in zip(starts, starts[1:], strict=False)] + [length]
+    starts = [*range(0, length - size, size - overlap), length - size]
+    seams = [0, *((a + size + b) // 2 for a, b in pairwise(starts)), length]
     return [Window(protein, start, start + size, seams[i], seams[i + 1]) for i, start in enumerate(starts)]
 
 

@@ -53,6 +53,8 @@ class Library:
     sharpness: float
     license: str
     version: str
+    profile_sharpness: float | None = None
+    """The sharpness at which profiles are read, by a student that the library teaches."""
 
 
 def position_weights(width: int) -> Array:
@@ -144,6 +146,8 @@ def save_library(path: Path, library: Library) -> None:
         "license": library.license,
         "version": library.version,
     }
+    if library.profile_sharpness is not None:
+        metadata["profile_sharpness"] = repr(float(library.profile_sharpness))
     tensors = {"log_prior": library.log_prior, "log_columns": library.log_columns}
     save_file({name: np.ascontiguousarray(t, dtype=np.float32) for name, t in tensors.items()}, path, metadata)
 

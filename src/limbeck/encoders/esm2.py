@@ -359,10 +359,12 @@ def _load(name: str, options: Options) -> Encoder:
         poolings=("mean",),
     )
     try:
-        import torch  # noqa: F401
+        import torch
         import transformers  # noqa: F401
     except ImportError:
         raise InputError(f"{name} needs PyTorch and transformers: pip install 'limbeck[transformers]'") from None
+    if options.threads:
+        torch.set_num_threads(options.threads)
     folder = Path(name) if Path(name).is_dir() else _cached(name) or _downloaded(name)
     return Esm2Encoder(name, folder, layer=options.layer, device=options.device, precision=options.precision)
 

@@ -46,6 +46,8 @@ class Options:
     precision: str = "auto"
     device: str = "auto"
     pooling: str | None = None
+    threads: int | None = None
+    """Most processor threads, for networks on the CPU; what is computed in NumPy follows ``OMP_NUM_THREADS``."""
 
     def check(
         self,

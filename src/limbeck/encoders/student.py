@@ -47,17 +47,19 @@ class StudentEncoder(ResidueEncoder):
         config: the content of ``config.json``; see :class:`limbeck.distillation.network.StudentConfig` for its shape.
         weights: tensors by name, as in ``model.safetensors``.
         options: ``pooling`` is ``"contexts"`` (default: the square root of the mean context assignment, projected)
-            or ``"mean"`` (mean of the residue vectors); ``precision`` is ``"f32"``, ``"bf16"``, or ``"auto"``: bf16
-            where the processor multiplies bf16 matrices, else f32.
+            or ``"mean"`` (mean of the residue vectors), by default what ``config`` says;
+            ``precision`` is ``"f32"``, ``"bf16"``, or ``"auto"``: bf16 where the processor multiplies bf16 matrices,
+            else f32.
 
     Raises:
         InputError: if the weights don't fit the configuration, or an option is unknown.
     """
 
     def __init__(self, name: str, config: dict[str, Any], weights: Weights, options: Options = DEFAULTS) -> None:
+        _check_config(name, config)
         shape = config["limbeck"]
         options.check(name, precisions=PRECISIONS, poolings=POOLINGS)
-        self.pooling = options.pooling or POOLINGS[0]
+        self.pooling = options.pooling or str(config["pooling"])
         self._dilations: list[int] = shape["dilations"]
         self._kernel: int = shape["kernel"]
         self._weights = {key: np.ascontiguousarray(value, dtype=np.float32) for key, value in weights.items()}
@@ -68,11 +70,12 @@ class StudentEncoder(ResidueEncoder):
         self.dimension = int(shape["width"])
         self.parameters = sum(value.size for value in weights.values())
         self.precision = _resolve_precision(options.precision)
+        self._threads = options.threads
         self.fingerprint = _fingerprint(shape, weights, self.pooling)
         # Residues further apart than the radius don't see each other: with this overlap the windows' features are
         # those of the whole protein, up to rounding.
         self.overlap = 2 * sum(self._dilations) * (self._kernel // 2)
-        self.max_length = 4096
+        self.max_length = max(4096, 4 * self.overlap)
         self.token_budget = 16_384
         self.bytes_per_token = 4 * (6 * self.dimension + 2 * int(shape["states"]))
 
@@ -114,7 +117,8 @@ class StudentEncoder(ResidueEncoder):
 
     def _compiled(self, output: str) -> Any:
         if output not in self._models:
-            self._models[output] = _compile(_graph(self._weights, self._dilations, output), self.precision)
+            graph = _graph(self._weights, self._dilations, output)
+            self._models[output] = _compile(graph, self.precision, self._threads)
         return self._models[output]
 
     @cached_property
@@ -186,16 +190,18 @@ def _graph(weights: Weights, dilations: list[int], output: str) -> Any:
     return ov.Model([sums], [ids, owned], f"student-{output}")
 
 
-def _compile(model: Any, precision: str) -> Any:
+def _compile(model: Any, precision: str, threads: int | None) -> Any:
     import openvino as ov
 
     core = ov.Core()
-    properties = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
+    properties: dict[str, Any] = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
+    if threads:
+        properties["INFERENCE_NUM_THREADS"] = threads
     try:
         cache_directory().mkdir(parents=True, exist_ok=True)
         properties["CACHE_DIR"] = str(cache_directory())
-    except OSError:
-        pass  # a read-only home only costs the compilation at each start
+    except (OSError, RuntimeError):
+        pass  # no home, or a read-only one, only costs the compilation at each start
     return core.compile_model(model, "CPU", properties)
 
 
@@ -204,11 +210,11 @@ def cache_directory() -> Path:
     if chosen := os.environ.get("LIMBECK_CACHE"):
         return Path(chosen)
     if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
+        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
     elif sys.platform == "darwin":
         base = Path.home() / "Library" / "Caches"
     else:
-        base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return base / "limbeck"
 
 
@@ -251,6 +257,15 @@ def expected_shapes(shape: dict[str, Any]) -> dict[str, tuple[int, ...]]:
         "profile.weight": (20, width),
         "profile.bias": (20,),
     }
+
+
+def _check_config(name: str, config: dict[str, Any]) -> None:
+    whole = {"version": str, "license": str, "pooling": str, "limbeck": dict}
+    shape = {"width": int, "inner": int, "kernel": int, "states": int, "dilations": list}
+    for place, fields in ((config, whole), (config.get("limbeck", {}), shape)):
+        for key, kind in fields.items():
+            if not isinstance(place, dict) or not isinstance(place.get(key), kind):
+                raise InputError(f"{name}: config.json states no {key}; get the model again")
 
 
 def _check_shapes(name: str, shape: dict[str, Any], weights: Weights) -> None:

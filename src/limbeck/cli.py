@@ -1,0 +1,364 @@
+"""The command line: one verb a function, no logic."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import limbeck
+from limbeck.distillation.config import StudentConfig, TrainingConfig
+from limbeck.errors import InputError
+from limbeck.progress import Progress
+
+__all__ = ["main"]
+
+BAD_INPUT = 2
+INTERRUPTED = 128 + signal.SIGINT
+BROKEN_PIPE = 128 + 13
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        sys.stderr.write(f"{self.prog}: {message}; see {self.prog} --help\n")
+        sys.exit(BAD_INPUT)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run ``limbeck`` with the given arguments (those of the process by default); returns the exit code."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    run: Callable[[argparse.Namespace], None] = options.run
+    try:
+        run(options)
+        sys.stdout.flush()
+    except InputError as error:
+        sys.stderr.write(f"limbeck: {error}\n")
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        sys.stderr.write(f"\nlimbeck: interrupted{getattr(options, 'when_interrupted', '')}\n")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever reads has gone; at exit Python would complain once more about what it cannot write.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="limbeck",
+        description="Turn proteins into vectors with small, fast encoders distilled from large ones.",
+        epilog="limbeck VERB --help explains a verb.",
+    )
+    parser.add_argument("--version", action="version", version=f"limbeck {limbeck.__version__}")
+    verbs = parser.add_subparsers(metavar="VERB", required=True)
+    _add_embed(verbs)
+    _add_encoders(verbs)
+    _add_profiles(verbs)
+    _add_contexts(verbs)
+    _add_distill(verbs)
+    return parser
+
+
+def _add_embed(verbs: Any) -> None:
+    parser = verbs.add_parser(
+        "embed",
+        help="embed the proteins of files into one file",
+        description="Embed proteins: one vector for each protein (or residue), in input order.\n"
+        "A run that was interrupted goes on when the same command is given again.",
+        epilog="examples:\n"
+        "  limbeck embed proteins.fasta\n"
+        "  limbeck embed swissprot.fasta.gz -o swissprot.parquet --dtype float16\n"
+        "  limbeck embed proteins.fasta -o residues.h5 --per-residue\n"
+        "  limbeck embed assay.csv --sequence-column mutated_sequence -o assay.npz\n"
+        "  zcat proteins.fasta.gz | limbeck embed - -o - --format parquet > proteins.parquet\n"
+        "  limbeck embed proteins.fasta -o esm2.h5 --encoder facebook/esm2_t33_650M_UR50D\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=_embed)
+    parser.add_argument(
+        "inputs",
+        nargs="+",
+        metavar="FILE",
+        help="FASTA, CSV, TSV or Parquet, plain or compressed (gz, bz2, xz, zst); - is standard input",
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="where to write: .h5, .parquet or .npz; - is standard output, with --format "
+        "(default: the name of the only input with .h5, in the working directory)",
+    )
+
+    group = parser.add_argument_group("encoder")
+    group.add_argument(
+        "--encoder",
+        metavar="NAME",
+        help="a name from `limbeck encoders`, a hub name, or the path of a model (default: limbeck's own)",
+    )
+    group.add_argument("--layer", metavar="N", type=_layer, help="layer whose features to take; -1 is the last")
+    group.add_argument("--pooling", metavar="P", help="how residues become one vector, where an encoder has a choice")
+    group.add_argument("--precision", default="auto", help="auto, f32 or bf16 (default: auto)")
+    group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
+
+    group = parser.add_argument_group("input")
+    group.add_argument("--sequence-column", metavar="NAME", help="column of a table that holds the sequences")
+    group.add_argument("--id-column", metavar="NAME", help="column of a table that holds the ids")
+    group.add_argument(
+        "--input-format", metavar="FORMAT", help="fasta, csv, tsv or parquet (default: seen from the file)"
+    )
+    group.add_argument(
+        "--duplicate-ids",
+        choices=["error", "suffix"],
+        default="error",
+        help="an id that occurs again is an error, or becomes id_2, id_3, ... (default: error)",
+    )
+    group.add_argument(
+        "--skip-invalid",
+        action="store_true",
+        help="pass over records that cannot be used, and list them in OUTPUT.skipped.tsv",
+    )
+
+    group = parser.add_argument_group("output")
+    group.add_argument("--per-residue", action="store_true", help="one vector for each residue: (length, dimension)")
+    group.add_argument(
+        "--dtype",
+        choices=["float32", "float16"],
+        default="float32",
+        help="float16 halves the file, with a relative error of at most 0.05 %% (default: float32)",
+    )
+    group.add_argument("--format", help="h5, parquet or npz (default: by the output's ending)")
+    group.add_argument(
+        "--restart",
+        action="store_true",
+        help="throw away an unfinished run or an older file of this name, and begin anew",
+    )
+    group.add_argument("-q", "--quiet", action="store_true", help="no progress and no summary")
+
+    group = parser.add_argument_group("resources")
+    group.add_argument(
+        "--memory", metavar="SIZE", help="the most memory to take, like 4G (default: half of what is free)"
+    )
+    group.add_argument("--threads", metavar="N", type=int, help="most processor threads (default: all)")
+    group.add_argument("--batch-tokens", metavar="N", type=int, help="most tokens in a batch (default: by memory)")
+
+
+def _embed(options: argparse.Namespace) -> None:
+    arguments = {k: v for k, v in vars(options).items() if k not in ("run", "output", "quiet")}
+    to_stdout = options.output == "-"
+    if to_stdout and sys.stdout.isatty():
+        raise InputError("standard output is a terminal; pipe it somewhere or name a file with -o")
+    if not to_stdout:
+        options.when_interrupted = "; the same command goes on from here"
+        if options.restart:
+            options.when_interrupted = "; the same command without --restart goes on from here"
+    output = sys.stdout.buffer if to_stdout else options.output
+    summary = limbeck.embed(output=output, progress=not options.quiet, **arguments)
+    if not options.quiet:
+        sys.stderr.write(f"{summary}\n")
+
+
+def _add_encoders(verbs: Any) -> None:
+    parser = verbs.add_parser(
+        "encoders",
+        help="list what can be used with --encoder",
+        description="List the encoders: what to give to --encoder, and whether they are on this machine.",
+    )
+    parser.set_defaults(run=_encoders)
+
+
+def _encoders(options: argparse.Namespace) -> None:
+    from limbeck.encoders import available
+
+    rows = [("name", "kind", "dimension", "parameters", "licence", "on this machine")]
+    for info in available():
+        rows.append(
+            (
+                info.name,
+                info.kind,
+                "by file" if info.dimension is None else f"{info.dimension:,}",
+                "by file" if info.parameters is None else _in_millions(info.parameters),
+                info.license,
+                "yes" if info.on_this_machine else "no",
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (
+            cell.rjust(width) if 2 <= index <= 3 else cell.ljust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        sys.stdout.write("  ".join(cells).rstrip() + "\n")
+
+
+def _add_profiles(verbs: Any) -> None:
+    parser = verbs.add_parser(
+        "profiles",
+        help="make a training corpus: protein families and homology profiles",
+        description="Cluster proteins into families and search a balanced choice of them for relatives, with MMseqs2.\n"
+        "The result is what `limbeck contexts` and `limbeck distill` learn from.",
+        epilog="example:\n  limbeck profiles proteins.fasta.gz -o corpus.h5 --threads 8\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=_profiles)
+    parser.add_argument("input", metavar="FILE", help="proteins, in any format that `limbeck embed` reads")
+    parser.add_argument("-o", "--output", required=True, metavar="CORPUS", help="the corpus to write (.h5)")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, metavar="N", help="default: all")
+
+
+def _profiles(options: argparse.Namespace) -> None:
+    from limbeck.distillation.homology import build_corpus
+
+    proteins, residues = build_corpus(Path(options.input), Path(options.output), threads=options.threads, say=_say)
+    _say(f"{options.output}: {proteins:,} proteins, {residues:,} residues")
+
+
+def _add_contexts(verbs: Any) -> None:
+    parser = verbs.add_parser(
+        "contexts",
+        help="fit a context library to a corpus of profiles: a teacher",
+        description="Fit a library of sequence contexts to the homology profiles of a corpus.",
+        epilog="example:\n  limbeck contexts corpus.h5 -o library.safetensors --states 2048\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=_contexts)
+    parser.add_argument("corpus", metavar="CORPUS", help="what `limbeck profiles` wrote")
+    parser.add_argument("-o", "--output", required=True, metavar="LIBRARY", help="the library to write (.safetensors)")
+    parser.add_argument("--states", type=int, default=2048, metavar="N", help="contexts (default 2048)")
+    parser.add_argument("--windows", type=int, default=400_000, metavar="N", help="windows to fit to (default 400000)")
+    parser.add_argument("--iterations", type=int, default=16, metavar="N", help="passes over them (default 16)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed (default 0)")
+
+
+def _contexts(options: argparse.Namespace) -> None:
+    _need_pytorch()
+    from limbeck.distillation.context_library import fit_library
+    from limbeck.distillation.corpus import Corpus
+
+    fit_library(
+        Corpus(Path(options.corpus)),
+        Path(options.output),
+        states=options.states,
+        n_windows=options.windows,
+        iterations=options.iterations,
+        seed=options.seed,
+        report=lambda iteration, value: _say(f"pass {iteration + 1}: log-likelihood {value:.4f} nats a window"),
+    )
+    _say(f"{options.output}: {options.states:,} contexts")
+
+
+def _add_distill(verbs: Any) -> None:
+    parser = verbs.add_parser(
+        "distill",
+        help="train a student from teachers, or from scratch",
+        description="Distil teachers into a student; without any, pretrain one by naming hidden residues.",
+        epilog="examples:\n"
+        "  limbeck distill corpus.h5 --contexts library.safetensors -o my-student\n"
+        "  limbeck distill proteins.fasta --teacher facebook/esm2_t33_650M_UR50D --device cuda -o my-student\n"
+        "  limbeck distill corpus.h5 --contexts library.safetensors -o my-student --resume\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=_distill)
+    parser.add_argument("corpus", metavar="CORPUS", help="proteins in a file, or what `limbeck profiles` wrote")
+    parser.add_argument("-o", "--output", required=True, metavar="FOLDER", help="the student's folder")
+    parser.add_argument("--contexts", metavar="LIBRARY", help="a context library; the corpus needs profiles")
+    parser.add_argument(
+        "--teacher", action="append", default=[], dest="teachers", metavar="ENCODER",
+        help="an encoder by name or path; may be given several times",
+    )  # fmt: skip
+    parser.add_argument("--cache", metavar="FOLDER", help="where features of teachers are kept between runs")
+    parser.add_argument("--name", help="the student's name (default: the folder's)")
+    parser.add_argument("--license", default="unknown", help="licence of its weights, SPDX; teachers' may bind it")
+    parser.add_argument("--device", default="cpu", help="cpu (default), cuda or mps")
+    parser.add_argument("--resume", action="store_true", help="go on with an unfinished run")
+    _add_fields(parser.add_argument_group("training"), TrainingConfig)
+    _add_fields(parser.add_argument_group("shape of the student"), StudentConfig)
+
+
+def _add_fields(group: Any, config: type[TrainingConfig | StudentConfig]) -> None:
+    """One option for each field that describes itself."""
+    for field in dataclasses.fields(config):
+        if "help" not in field.metadata:
+            continue
+        flag, default = "--" + field.name.replace("_", "-"), field.default
+        if isinstance(default, bool):
+            help_text = f"{field.metadata['help']} (default: {'yes' if default else 'no'})"
+            group.add_argument(flag, action=argparse.BooleanOptionalAction, default=default, help=help_text)
+            continue
+        shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
+        kind = _integers if isinstance(default, tuple) else type(default)
+        group.add_argument(
+            flag, type=kind, default=default, metavar="N", help=f"{field.metadata['help']} (default: {shown})"
+        )
+
+
+def _integers(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(","))
+
+
+def _from_fields(options: argparse.Namespace, config: type[Any], **others: Any) -> Any:
+    described = {f.name: getattr(options, f.name) for f in dataclasses.fields(config) if "help" in f.metadata}
+    return config(**described, **others)
+
+
+def _distill(options: argparse.Namespace) -> None:
+    _need_pytorch()
+    from limbeck.distillation.distill import distill
+
+    options.when_interrupted = "; the same command with --resume goes on from the last checkpoint"
+    config = _from_fields(options, TrainingConfig, student=_from_fields(options, StudentConfig))
+    with Progress("distilling", "residues", config.steps * config.batch_residues, shown=True) as progress:
+        done = 0
+
+        def report(step: Any) -> None:
+            nonlocal done
+            losses = ", ".join(f"{name} {value:.3f}" for name, value in step.losses.items())
+            progress.note(f"step {step.step}, {losses}")
+            (progress.skip if done == 0 else progress.update)((step.step - done) * config.batch_residues)
+            done = step.step
+
+        folder = distill(
+            options.corpus,
+            options.output,
+            contexts=options.contexts,
+            teachers=options.teachers,
+            cache=options.cache,
+            config=config,
+            name=options.name,
+            license=options.license,
+            device=options.device,
+            resume=options.resume,
+            report=report,
+            on_features=lambda name, part, whole: _say(f"features of {name}: {part:,} of {whole:,} residues"),
+        )
+    _say(f"{folder}: a student; limbeck embed proteins.fasta --encoder {folder}")
+
+
+def _need_pytorch() -> None:
+    try:
+        import torch  # noqa: F401
+    except ImportError:
+        raise InputError("training needs PyTorch; install it with pip install 'limbeck[train]'") from None
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()
+
+
+def _in_millions(count: int) -> str:
+    return f"{count / 1e6:,.1f} M" if count >= 100_000 else f"{count:,}"
+
+
+def _layer(text: str) -> int | str:
+    return text if text == "all" else int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,627 @@
+"""From files of proteins to one file of embeddings, in bounded memory, resumable at any moment.
+
+Four steps:
+
+1. *Scan.* Every record is read and checked before anything is computed. Ids, lengths and digests go to an
+   index on disk.
+2. *Plan.* Equal sequences are computed once. The rest is divided into pieces (:mod:`limbeck.embedding.plan`).
+3. *Compute.* Each piece is saved in the folder ``<output>.partial`` as soon as it is done. A run that was
+   killed goes on behind the last one.
+4. *Assemble.* The table is written in input order, and gets its final name when it is whole.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from limbeck.embedding.index import Index, sequence_digest
+from limbeck.embedding.memory import peak_memory, token_budget
+from limbeck.embedding.partial import Partial, replace_durably
+from limbeck.embedding.plan import Limits, Piece, chunks
+from limbeck.embedding.source import Source, stem
+from limbeck.embedding.stores import detect_format, format_of, read_metadata, size_on_disk, write_table
+from limbeck.encoders import Encoder, load
+from limbeck.errors import InputError
+from limbeck.progress import Progress
+from limbeck.records import InvalidRecord
+from limbeck.version import __version__
+
+__all__ = ["Summary", "embed"]
+
+OPEN_PIECES = 128
+
+_SETTINGS_OF_RUN = ("input_sha256", "dtype", "level", "limbeck_version")
+
+Inputs = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+
+_LABELS = {
+    "limbeck_version": "version of limbeck",
+    "input_sha256": "input",
+    "encoder": "encoder",
+    "encoder_version": "version of the encoder",
+    "encoder_fingerprint": "weights or layer of the encoder",
+    "pooling": "pooling",
+    "precision": "precision",
+    "dimension": "dimension",
+    "dtype": "dtype",
+    "level": "choice between proteins and residues",
+}
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run of :func:`embed` did. Its text is a small table for people."""
+
+    output: str
+    encoder: str
+    dimension: int
+    per_residue: bool
+    proteins: int
+    residues: int
+    seconds: float
+    """Wall time of the whole run."""
+    residues_per_second: float
+    """Residues computed by this run over the time that computing took; 0 if nothing was left to compute."""
+    padding: float
+    """Share of the computed tokens that were padding, special tokens or overlaps of windows."""
+    windowed: int
+    """Proteins longer than the encoder's window, embedded in overlapping windows."""
+    duplicates: int
+    """Proteins whose sequence occurred before, so that it was not computed again."""
+    renamed: int
+    """Proteins that got a suffix because their id occurred before."""
+    skipped: int
+    """Records that could not be used."""
+    skipped_list: str
+    """The file that lists them."""
+    letters: Mapping[str, int] = field(hash=False)
+    """How often each letter was changed by the rule of :mod:`limbeck.residues`."""
+    resumed: int
+    """Residues computed by earlier, interrupted runs."""
+    nothing_to_do: bool
+    """Whether the output was there already, from the same input and settings."""
+    peak_memory: int
+    """The most memory that the process has held so far, in bytes."""
+
+    def __str__(self) -> str:
+        shape = f"{self.dimension:,} numbers for each {'residue' if self.per_residue else 'protein'}"
+        rows = {"proteins": f"{self.proteins:,}", "residues": f"{self.residues:,}"}
+        if self.letters:
+            changes = (f"{letter} {count:,}" for letter, count in sorted(self.letters.items()))
+            rows["letters changed"] = ", ".join(changes)
+        if self.windowed:
+            rows["in windows"] = f"{self.windowed:,} long proteins"
+        if self.duplicates:
+            rows["duplicates"] = f"{self.duplicates:,} proteins with the sequence of an earlier one, computed once"
+        if self.renamed:
+            rows["renamed"] = f"{self.renamed:,} proteins with the id of an earlier one"
+        if self.skipped:
+            rows["skipped"] = f"{self.skipped:,} records, listed in {self.skipped_list}"
+        rows["encoder"] = f"{self.encoder}, {shape}"
+        if self.resumed:
+            rows["resumed"] = f"{self.resumed:,} residues were computed before"
+        if self.residues_per_second:
+            rows["speed"] = f"{self.residues_per_second:,.0f} residues/s, {100 * self.padding:.1f} % padding"
+        rows["time"] = f"{_duration(self.seconds)}, {self.peak_memory / 2**20:,.0f} MB of memory at most"
+        rows["output"] = self.output + (" (was there already, nothing to do)" if self.nothing_to_do else "")
+        return "\n".join(f"{name:<15} {value}" for name, value in rows.items())
+
+
+def embed(
+    inputs: Inputs,
+    output: str | os.PathLike[str] | BinaryIO | None = None,
+    *,
+    encoder: str | os.PathLike[str] | Encoder | None = None,
+    per_residue: bool = False,
+    dtype: Literal["float32", "float16"] = "float32",
+    duplicate_ids: Literal["error", "suffix"] = "error",
+    skip_invalid: bool = False,
+    sequence_column: str | None = None,
+    id_column: str | None = None,
+    input_format: str | None = None,
+    format: str | None = None,
+    layer: int | str | None = None,
+    pooling: str | None = None,
+    precision: str = "auto",
+    device: str = "auto",
+    threads: int | None = None,
+    batch_tokens: int | None = None,
+    memory: str | int | None = None,
+    progress: bool = True,
+    restart: bool = False,
+    stdin: BinaryIO | None = None,
+) -> Summary:
+    """Embed the proteins of one or more files into one file.
+
+    An interrupted run is continued by the same call. If the output is there already, made from the same input
+    with the same settings, nothing is done.
+
+    Args:
+        inputs: FASTA, CSV, TSV or Parquet files, plain or compressed; ``"-"`` is standard input.
+        output: a file that ends in ``.h5``, ``.parquet`` or ``.npz`` (their layouts:
+            :func:`limbeck.embedding.stores.write_table`), or a binary stream, which needs ``format`` and
+            cannot be resumed. By default the input's name with ``.h5``, in the working directory.
+        encoder: an encoder, or a name or path for :func:`limbeck.load`; ``None`` is the default model.
+        per_residue: store one vector for each residue, (length, dimension), not one for each protein.
+        dtype: ``"float16"`` halves the file, at a relative error of at most 2**-11.
+        duplicate_ids: an id that occurs again is an ``"error"``, or with ``"suffix"`` becomes ``id_2``, ...
+        skip_invalid: pass over records that cannot be used and list them in ``<output>.skipped.tsv``.
+        sequence_column: of a table; found by its name if not given.
+        id_column: of a table; found by its name if not given.
+        input_format: ``"fasta"``, ``"csv"``, ``"tsv"`` or ``"parquet"``; by default told by each file.
+        format: ``"h5"``, ``"parquet"`` or ``"npz"``; by default told by the output's ending.
+        layer: for :func:`limbeck.load`; this and the next four don't go with an encoder that is loaded.
+        pooling: see ``layer``.
+        precision: see ``layer``.
+        device: see ``layer``.
+        threads: see ``layer``.
+        batch_tokens: most tokens in a batch; by default what suits the encoder and the memory.
+        memory: the most that the program should take, like ``"4G"`` or in bytes. It bounds the batches.
+        progress: show progress on standard error.
+        restart: throw away an unfinished run or a finished output of this name, and begin anew.
+        stdin: what ``"-"`` reads, if not standard input.
+
+    Raises:
+        InputError: if an input, an option, the output or an unfinished run cannot be used. Nothing is
+            written then.
+    """
+    if dtype not in ("float32", "float16"):
+        raise InputError(f"unknown dtype {dtype!r}; choose float32 or float16")
+    if duplicate_ids not in ("error", "suffix"):
+        raise InputError(f"unknown rule {duplicate_ids!r} for duplicate ids; choose error or suffix")
+    paths = [inputs] if isinstance(inputs, (str, os.PathLike)) else list(inputs)
+    with _target(paths, output, format) as target:
+        model = _model(encoder, layer, pooling, precision, device, threads, per_residue)
+        job = _Job(target, model, dtype, per_residue, duplicate_ids, skip_invalid, progress, restart)
+        columns = {"sequence_column": sequence_column, "id_column": id_column, "input_format": input_format}
+        with _plain_errors(target), Partial(target.partial) as partial:
+            source = Source(paths, partial.scratch, **columns, stdin=stdin)
+            return _run(job, source, partial, batch_tokens, memory)
+
+
+@dataclass(frozen=True)
+class _Target:
+    """Where the table goes; ``name`` is for the user, ``path`` for the program."""
+
+    path: Path
+    name: str
+    format: str
+    skipped: Path
+    """The list of records that were passed over."""
+
+    @property
+    def partial(self) -> Path:
+        return self.path.with_name(self.path.name + ".partial")
+
+
+@dataclass(frozen=True)
+class _Job:
+    target: _Target
+    encoder: Encoder
+    dtype: str
+    per_residue: bool
+    duplicate_ids: str
+    skip_invalid: bool
+    progress: bool
+    restart: bool
+
+    def settings(self, input_hash: str) -> dict[str, str]:
+        """All that determines the table; stored with it."""
+        return {
+            "encoder": self.encoder.name,
+            "encoder_version": self.encoder.version,
+            "encoder_fingerprint": self.encoder.fingerprint,
+            "pooling": self.encoder.pooling,
+            "precision": self.encoder.precision,
+            "dimension": str(self.encoder.dimension),
+            "level": "residues" if self.per_residue else "proteins",
+            "dtype": self.dtype,
+            "input_sha256": input_hash,
+            "limbeck_version": __version__,
+            "created_by": "limbeck",
+        }
+
+
+@contextmanager
+def _target(
+    inputs: Sequence[str | os.PathLike[str]],
+    output: str | os.PathLike[str] | BinaryIO | None,
+    format: str | None,
+) -> Iterator[_Target]:
+    if output is None:
+        if len(inputs) != 1 or inputs[0] == "-":
+            raise InputError("name the output with -o; only a single input file names it by itself")
+        output = f"{stem(inputs[0])}.h5" if format is None else f"{stem(inputs[0])}.{format}"
+    if isinstance(output, (str, os.PathLike)):
+        path = Path(output)
+        if path.is_dir():
+            raise InputError(f"{str(path)!r} is a folder; name a file in it")
+        if not path.parent.is_dir():
+            raise InputError(f"the output's folder {str(path.parent)!r} does not exist; create it first")
+        skipped = path.with_name(path.name + ".skipped.tsv")
+        yield _Target(path, str(path), format_of(path, format), skipped)
+        return
+    if format is None:
+        raise InputError("a stream as output needs a format; name h5, parquet or npz with --format")
+    with tempfile.TemporaryDirectory(prefix="limbeck-") as folder:
+        path = Path(folder, f"embeddings.{format_of('', format)}")
+        yield _Target(path, "standard output", format, Path("limbeck.skipped.tsv"))
+        with path.open("rb") as file:
+            shutil.copyfileobj(file, output)
+        output.flush()
+
+
+def _model(
+    encoder: str | os.PathLike[str] | Encoder | None,
+    layer: int | str | None,
+    pooling: str | None,
+    precision: str,
+    device: str,
+    threads: int | None,
+    per_residue: bool,
+) -> Encoder:
+    if encoder is None or isinstance(encoder, (str, os.PathLike)):
+        model = load(encoder, layer=layer, pooling=pooling, precision=precision, device=device, threads=threads)
+    elif (layer, pooling, precision, device, threads) == (None, None, "auto", "auto", None):
+        model = encoder
+    else:
+        raise TypeError(
+            "layer, pooling, precision, device and threads go with the name of an encoder, not with a loaded one"
+        )
+    if per_residue:
+        # An encoder without features of residues says so now, not after a long scan.
+        model.encode_residues(["A"])
+    return model
+
+
+@contextmanager
+def _plain_errors(target: _Target) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError) as error:
+        # HDF5 raises any of the three; it and NumPy tell the system's error in words only.
+        told = "No space left" in str(error) or "Not enough free space" in str(error)
+        if told or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+            raise InputError(
+                f"the disk of {target.name} is full; make room and repeat the command, which resumes"
+            ) from error
+        if not isinstance(error, OSError):
+            raise
+        what = error.strerror or str(error).splitlines()[0]
+        raise InputError(f"{target.name}: {what}; put that right and repeat the command, which resumes") from error
+
+
+@dataclass
+class _Counts:
+    letters: Counter[str] = field(default_factory=Counter)
+    skipped: int = 0
+    renamed: int = 0
+    resumed: int = 0
+    computed: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+
+
+def _run(job: _Job, source: Source, partial: Partial, batch_tokens: int | None, memory: str | int | None) -> Summary:
+    started = time.monotonic()
+    counts = _Counts()
+    with Index(partial.scratch) as index:
+        _scan(job, source, index, partial.scratch / "skipped", counts)
+        settings = job.settings(index.fingerprint)
+        manifest = None if job.restart else partial.manifest()
+        finished = not job.restart and _is_finished(job.target, settings, manifest)
+        if not finished:
+            limits = _limits(job, partial, index, settings, manifest, batch_tokens, memory)
+            table = _compute(job, source, index, partial, limits, counts, settings)
+            _assemble(job, table, partial, counts)
+        partial.clear()
+        return _summary(job, index, counts, time.monotonic() - started, finished)
+
+
+def _scan(job: _Job, source: Source, index: Index, skipped: Path, counts: _Counts) -> None:
+    """Read and check everything once."""
+    with (
+        skipped.open("w", encoding="utf-8") as file,
+        Progress("reading", "proteins", None, job.progress) as bar,
+    ):
+        file.write("file\tplace\tid\treason\n")
+
+        def note(error: InvalidRecord) -> None:
+            counts.skipped += 1
+            fields = (error.record.source, error.place, error.record.id, error.problem)
+            file.write("\t".join(" ".join(text.split()) for text in fields) + "\n")
+
+        for record, sequence in source.proteins(counts.letters, note if job.skip_invalid else None):
+            index.add(record.id, sequence)
+            bar.update(1)
+    if not index.proteins:
+        raise InputError(f"none of {counts.skipped:,} records can be used; drop --skip-invalid to see why")
+    index.finish()
+    if job.duplicate_ids == "suffix":
+        counts.renamed = index.rename_repeated_ids()
+    elif repeated := index.first_repeated_id():
+        raise _repeated_id(job, source, *repeated)
+
+
+def _repeated_id(job: _Job, source: Source, earlier: int, later: int) -> InputError:
+    proteins = source.proteins(on_invalid=(lambda error: None) if job.skip_invalid else None)
+    places = {}
+    for row, (record, _) in enumerate(proteins):
+        if row in (earlier, later):
+            places[row] = source.place(record)
+        if row == later:
+            break
+    return InputError(
+        f"{places[later]}: id {record.id!r} occurs before, in {places[earlier]}; "
+        "make ids unique or use --duplicate-ids suffix"
+    )
+
+
+def _is_finished(target: _Target, settings: dict[str, str], manifest: dict[str, Any] | None) -> bool:
+    """Whether the output is there, from these very settings.
+
+    Raises:
+        InputError: if something else is there, unless the unfinished run was told to replace it.
+    """
+    if not target.path.exists():
+        return False
+    try:
+        found = read_metadata(target.path) if detect_format(target.path) == target.format else {}
+    except InputError:
+        found = {}
+    if found == settings:
+        return True
+    if manifest and manifest["replaces_output"] and not _differences(manifest["settings"], settings):
+        return False
+    made = f", made with another {_differences(found, settings)}" if "encoder_fingerprint" in found else ""
+    raise InputError(f"{target.name} exists already{made}; choose another output, or give --restart to replace it")
+
+
+def _differences(there: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """What differs, for people; empty if nothing does."""
+    parts = []
+    # What another encoder brings with it need not be listed.
+    names = _LABELS if there.get("encoder") == now["encoder"] else ("encoder", *_SETTINGS_OF_RUN)
+    for name in names:
+        label = _LABELS[name]
+        if there.get(name) != now[name]:
+            is_hash = name in ("input_sha256", "encoder_fingerprint")
+            parts.append(label if is_hash else f"{label} ({there.get(name)} there, {now[name]} now)")
+    return ", ".join(parts)
+
+
+def _limits(
+    job: _Job,
+    partial: Partial,
+    index: Index,
+    settings: dict[str, str],
+    manifest: dict[str, Any] | None,
+    batch_tokens: int | None,
+    memory: str | int | None,
+) -> Limits:
+    """The recorded limits of the unfinished run, or new ones once a new run is begun."""
+    if manifest is None:
+        budget = token_budget(job.encoder, batch_tokens, memory)
+        limits = Limits.choose(job.encoder, budget, job.per_residue)
+        _check_space(job, partial, index)
+        replaces = job.target.path.exists()
+        partial.begin({"settings": settings, "limits": limits.as_dict(), "replaces_output": replaces})
+        return limits
+    limits = Limits(**manifest["limits"])
+    changed = _differences(manifest["settings"], settings)
+    if not changed and batch_tokens not in (None, limits.token_budget):
+        changed = f"batch size ({limits.token_budget} tokens there, {batch_tokens} now)"
+    if changed:
+        raise InputError(
+            f"{partial.folder} holds an unfinished run with another {changed}; "
+            "go on with its own command, or give --restart to begin anew"
+        )
+    _check_space(job, partial, index)
+    return limits
+
+
+def _check_space(job: _Job, partial: Partial, index: Index) -> None:
+    computed, all_vectors = (
+        (index.computed_residues, index.residues)
+        if job.per_residue
+        else (index.proteins - index.duplicates, index.proteins)
+    )
+    width, itemsize = job.encoder.dimension, np.dtype(job.dtype).itemsize
+    pieces = max(0, computed * width * itemsize - partial.size())
+    needed = pieces + size_on_disk(index.proteins, all_vectors, width, itemsize, job.target.format)
+    free = shutil.disk_usage(partial.folder).free
+    if needed > free:
+        advice = "" if job.dtype == "float16" else ", or use --dtype float16"
+        raise InputError(
+            f"the disk of {job.target.name} has {free / 1e9:,.1f} GB free, and the run needs about "
+            f"{needed / 1e9:,.1f} GB (results in the making and the final file); make room{advice}"
+        )
+
+
+def _compute(
+    job: _Job,
+    source: Source,
+    index: Index,
+    partial: Partial,
+    limits: Limits,
+    counts: _Counts,
+    settings: dict[str, str],
+) -> _PiecedTable:
+    """Compute all the pieces that are not there yet."""
+    places = np.memmap(partial.scratch / "places", dtype=np.int64, mode="w+", shape=(index.proteins,))
+    starts: list[int] = []
+    saved = 0
+    proteins = _unchanged(job, source, index)
+    dtype, width = np.dtype(job.dtype), job.encoder.dimension
+    with (
+        _budget(job.encoder, limits.token_budget),
+        Progress("embedding", "residues", index.computed_residues, job.progress) as bar,
+    ):
+        for chunk in chunks(index.lengths, index.firsts, places, limits, job.per_residue):
+            missing = []
+            for piece in chunk.pieces:
+                starts.append(piece.start)
+                if partial.has_piece(piece.number, (piece.vectors, width), dtype):
+                    saved += len(piece.rows)
+                    counts.resumed += piece.residues
+                    bar.skip(piece.residues)
+                else:
+                    missing.append(piece)
+            wanted = {row for piece in missing for row in piece.rows.tolist()}
+            sequences = {
+                row: sequence
+                for row, sequence in zip(range(chunk.start, chunk.stop), proteins, strict=False)
+                if row in wanted
+            }
+            bar.note(f"{saved:,} of {index.proteins - index.duplicates:,} proteins")
+            for piece in missing:
+                texts = [sequences[row] for row in piece.rows.tolist()]
+                vectors = _encode(job, index, piece, texts, counts, bar)
+                partial.save_piece(piece.number, vectors)
+                saved += len(piece.rows)
+                bar.note(f"{saved:,} of {index.proteins - index.duplicates:,} proteins")
+    # Reads on to the end, so that a file which has grown is noticed too.
+    for _ in proteins:
+        pass
+    return _PiecedTable(job, index, partial, settings, places, np.array(starts))
+
+
+def _unchanged(job: _Job, source: Source, index: Index) -> Iterator[str]:
+    """The sequences once more, each checked to be what the scan has seen."""
+    proteins = source.proteins(on_invalid=(lambda error: None) if job.skip_invalid else None)
+    for found, expected in zip_longest(proteins, index.originals()):
+        if not found or (found[0].id, sequence_digest(found[1])) != expected:
+            raise InputError("the input changed while it was read; run again")
+        yield found[1]
+
+
+@contextmanager
+def _budget(encoder: Encoder, tokens: int) -> Iterator[None]:
+    before = encoder.token_budget
+    encoder.token_budget = tokens
+    try:
+        yield
+    finally:
+        encoder.token_budget = before
+
+
+def _encode(
+    job: _Job, index: Index, piece: Piece, sequences: list[str], counts: _Counts, bar: Progress
+) -> NDArray[np.floating]:
+    """Vectors of one piece, (vectors, dimension) in the dtype of the table."""
+
+    def on_batch(residues: int, tokens: int) -> None:
+        counts.computed += residues
+        counts.tokens += tokens
+        bar.update(residues)
+
+    started = time.monotonic()
+    # Beyond the range of float16 lies infinity, which is refused below.
+    with np.errstate(over="ignore"):
+        if job.per_residue:
+            features = job.encoder.encode_residues(sequences, on_batch)
+            vectors = np.concatenate([f.astype(job.dtype, copy=False) for f in features])
+        else:
+            vectors = job.encoder.encode(sequences, on_batch).astype(job.dtype, copy=False)
+    counts.seconds += time.monotonic() - started
+    finite = np.isfinite(vectors).all(axis=1)
+    if not finite.all():
+        vectors_each = [len(s) if job.per_residue else 1 for s in sequences]
+        protein = int(np.searchsorted(np.cumsum(vectors_each), np.argmin(finite), side="right"))
+        raise InputError(
+            f"record {index.id(int(piece.rows[protein]))!r}: {job.encoder.name} in {job.encoder.precision} "
+            f"gives a number that {job.dtype} does not hold; try --dtype float32 --precision f32"
+        )
+    return vectors
+
+
+class _PiecedTable:
+    """The table as :mod:`limbeck.embedding.stores` wants it, read from the pieces."""
+
+    def __init__(
+        self,
+        job: _Job,
+        index: Index,
+        partial: Partial,
+        metadata: Mapping[str, str],
+        places: NDArray[np.int64],
+        starts: NDArray[np.int64],
+    ) -> None:
+        self.dimension = job.encoder.dimension
+        self.dtype = job.dtype
+        self.per_residue = job.per_residue
+        self.metadata = metadata
+        self.lengths = index.lengths
+        self.ids = index.ids
+        self._places = places
+        self._starts = starts
+        self._piece = lru_cache(maxsize=OPEN_PIECES)(partial.open_piece)
+
+    def vectors(self, start: int, stop: int) -> NDArray[np.floating]:
+        places = self._places[start:stop]
+        pieces = np.searchsorted(self._starts, places, side="right") - 1
+        places = places - self._starts[pieces]
+        if self.per_residue:
+            parts = zip(pieces.tolist(), places.tolist(), self.lengths[start:stop].tolist(), strict=True)
+            return np.concatenate([self._piece(piece)[place : place + size] for piece, place, size in parts])
+        result = np.empty((stop - start, self.dimension), dtype=self.dtype)
+        for piece in np.unique(pieces).tolist():
+            rows = pieces == piece
+            result[rows] = self._piece(piece)[places[rows]]
+        return result
+
+
+def _assemble(job: _Job, table: _PiecedTable, partial: Partial, counts: _Counts) -> None:
+    """Write the table beside its final place, then move it there."""
+    temporary = partial.scratch / "table"
+    with Progress("writing", "proteins", len(table.lengths), job.progress) as bar:
+        write_table(table, temporary, job.target.format, bar.update)
+    if counts.skipped:
+        shutil.move(partial.scratch / "skipped", job.target.skipped)
+    replace_durably(temporary, job.target.path)
+
+
+def _summary(job: _Job, index: Index, counts: _Counts, seconds: float, finished: bool) -> Summary:
+    window = job.encoder.max_length
+    return Summary(
+        output=job.target.name,
+        encoder=job.encoder.name,
+        dimension=job.encoder.dimension,
+        per_residue=job.per_residue,
+        proteins=index.proteins,
+        residues=index.residues,
+        seconds=seconds,
+        residues_per_second=counts.computed / counts.seconds if counts.seconds else 0.0,
+        padding=1 - counts.computed / counts.tokens if counts.tokens else 0.0,
+        windowed=int(np.count_nonzero(index.lengths > window)) if window else 0,
+        duplicates=index.duplicates,
+        renamed=counts.renamed,
+        skipped=counts.skipped,
+        skipped_list=str(job.target.skipped),
+        letters=dict(counts.letters),
+        resumed=counts.resumed,
+        nothing_to_do=finished,
+        peak_memory=peak_memory(),
+    )
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"

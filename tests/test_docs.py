@@ -1,0 +1,70 @@
+"""The Python in the README and the docs runs as it stands."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import limbeck
+from limbeck import encoders
+
+ROOT = Path(__file__).parents[1]
+PROTEINS = {"P47358": "MATKVVFSLLPLLNRFDK", **{f"P{n}": "MKTAYIAKQRQISFVK"[n:] for n in range(9)}}
+
+
+def python_blocks(page: str) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture
+def proteins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A FASTA file in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "proteins.fasta"
+    path.write_text("".join(f">{id}\n{sequence}\n" for id, sequence in PROTEINS.items()))
+    return path
+
+
+def test_readme(proteins: Path) -> None:
+    scope = {"sequences": list(PROTEINS.values()), "melting_temperatures": np.arange(40.0, 50.0)}
+    for block in python_blocks("README.md"):
+        exec(block, scope)
+    assert [r.shape[0] for r in scope["residues"]] == [10]
+    assert scope["id"] == list(PROTEINS)[-1]
+    assert scope["model"].predict(["MKTAYIAK"]).shape == (1,)
+
+
+def test_reading_outputs(proteins: Path) -> None:
+    for output in ("proteins.h5", "proteins.parquet", "proteins.npz"):
+        limbeck.embed(proteins, output, encoder="composition", progress=False)
+    limbeck.embed(proteins, "residues.npz", encoder="one-hot", per_residue=True, progress=False)
+    expected = limbeck.load("composition").encode(list(PROTEINS.values()))
+    h5, parquet, npz = python_blocks("docs/embedding.md")
+    for block in (h5, parquet, npz):
+        scope: dict[str, object] = {}
+        exec(block, scope)
+        assert list(scope["ids"]) == list(PROTEINS)
+        assert scope["encoder"] == "composition"
+        if block is h5:
+            np.testing.assert_array_equal(scope["vector"], expected[0])
+        else:
+            np.testing.assert_array_equal(scope["vectors"], expected)
+    assert scope["residues"].shape == (len(PROTEINS["P6"]), 20)
+
+
+def test_a_new_encoder_is_one_new_file(proteins: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (module,) = python_blocks("docs/encoders.md")
+    folder = tmp_path / "encoders"
+    folder.mkdir()
+    (folder / "hydropathy.py").write_text(module)
+    monkeypatch.setattr(encoders, "__path__", [*encoders.__path__, str(folder)])
+    encoders._families.cache_clear()
+    try:
+        assert "hydropathy" in [info.name for info in encoders.available()]
+        vectors = limbeck.load("hydropathy").encode(["AI", "X"])
+        np.testing.assert_allclose(vectors, [[3.15], [0]], rtol=1e-6)
+        summary = limbeck.embed(proteins, "hydropathy.h5", encoder="hydropathy", progress=False)
+        assert summary.dimension == 1
+    finally:
+        encoders._families.cache_clear()

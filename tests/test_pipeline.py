@@ -1,0 +1,533 @@
+from __future__ import annotations
+
+import errno
+import gzip
+import io
+import random
+import re
+import shutil
+import sys
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import limbeck
+from fake_encoder import FakeEncoder, random_proteins, write_fasta
+from limbeck import InputError, read_embeddings
+from limbeck.embedding import memory, partial, pipeline, plan, progress, read_metadata, stores
+from limbeck.embedding.index import Index
+from limbeck.embedding.plan import Limits, chunks
+from limbeck.embedding.source import stem
+
+PROTEINS = random_proteins(150)
+
+
+@pytest.fixture
+def fasta(tmp_path: Path) -> Path:
+    return write_fasta(tmp_path / "proteins.fasta", PROTEINS)
+
+
+@pytest.fixture
+def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many chunks and pieces even for small inputs."""
+    monkeypatch.setattr(plan, "CHUNK_PROTEINS", 32)
+    monkeypatch.setattr(plan, "CHUNK_RESIDUES", 3000)
+    monkeypatch.setattr(plan, "PIECE_BYTES", 2**14)
+    monkeypatch.setattr(plan, "PIECE_PARAMETER_RESIDUES", 1)
+
+
+def embed(inputs, output, **options):
+    options.setdefault("encoder", FakeEncoder())
+    return limbeck.embed(inputs, output, progress=False, **options)
+
+
+def table(path: Path) -> dict[str, NDArray[np.floating]]:
+    return dict(read_embeddings(path))
+
+
+def assert_equal(first: dict[str, NDArray[np.floating]], second: dict[str, NDArray[np.floating]]) -> None:
+    assert first.keys() == second.keys()
+    for id in first:
+        np.testing.assert_array_equal(first[id], second[id])
+
+
+# Vectors
+
+
+@pytest.mark.usefixtures("small_pieces")
+@pytest.mark.parametrize("per_residue", [False, True])
+@pytest.mark.parametrize("ending", [".h5", ".parquet", ".npz"])
+def test_vectors_are_the_encoders_in_input_order(fasta: Path, tmp_path: Path, ending: str, per_residue: bool) -> None:
+    embed(fasta, tmp_path / f"out{ending}", per_residue=per_residue)
+    found = table(tmp_path / f"out{ending}")
+    assert list(found) == [id for id, _ in PROTEINS]
+    encoder = FakeEncoder()
+    sequences = [sequence for _, sequence in PROTEINS]
+    expected = encoder.encode_residues(sequences) if per_residue else encoder.encode(sequences)
+    for vector, wanted in zip(found.values(), expected, strict=True):
+        np.testing.assert_array_equal(vector, wanted)
+
+
+@pytest.mark.usefixtures("small_pieces")
+@pytest.mark.parametrize("per_residue", [False, True])
+def test_shuffled_file_gives_the_same_vectors(fasta: Path, tmp_path: Path, per_residue: bool) -> None:
+    embed(fasta, tmp_path / "a.npz", per_residue=per_residue)
+    shuffled = random.Random(1).sample(PROTEINS, len(PROTEINS))
+    embed(write_fasta(tmp_path / "b.fasta", shuffled), tmp_path / "b.npz", per_residue=per_residue)
+    assert list(table(tmp_path / "b.npz")) == [id for id, _ in shuffled]
+    assert_equal(table(tmp_path / "a.npz"), table(tmp_path / "b.npz"))
+
+
+@pytest.mark.parametrize("tokens", [1, 64, 100_000])
+def test_batch_size_changes_nothing(fasta: Path, tmp_path: Path, tokens: int) -> None:
+    embed(fasta, tmp_path / "a.npz")
+    embed(fasta, tmp_path / "b.npz", batch_tokens=tokens)
+    assert_equal(table(tmp_path / "a.npz"), table(tmp_path / "b.npz"))
+
+
+def test_compressed_piped_and_split_inputs_give_the_same_file(fasta: Path, tmp_path: Path) -> None:
+    embed(fasta, tmp_path / "plain.h5")
+    (tmp_path / "p.fasta.gz").write_bytes(gzip.compress(fasta.read_bytes()))
+    embed(tmp_path / "p.fasta.gz", tmp_path / "gz.h5")
+    embed("-", tmp_path / "pipe.h5", stdin=io.BytesIO(fasta.read_bytes()))
+    parts = [write_fasta(tmp_path / "1.fa", PROTEINS[:70]), write_fasta(tmp_path / "2.fa", PROTEINS[70:])]
+    embed(parts, tmp_path / "parts.h5")
+    expected = (tmp_path / "plain.h5").read_bytes()
+    for name in ("gz.h5", "pipe.h5", "parts.h5"):
+        assert (tmp_path / name).read_bytes() == expected
+
+
+def test_float16_is_the_rounded_float32(fasta: Path, tmp_path: Path) -> None:
+    embed(fasta, tmp_path / "a.h5")
+    embed(fasta, tmp_path / "b.h5", dtype="float16")
+    expected = {id: vector.astype("float16") for id, vector in table(tmp_path / "a.h5").items()}
+    assert table(tmp_path / "b.h5")["P0"].dtype == np.float16
+    assert_equal(table(tmp_path / "b.h5"), expected)
+
+
+@pytest.mark.parametrize("per_residue", [False, True])
+def test_numbers_beyond_float16_are_refused(tmp_path: Path, per_residue: bool) -> None:
+    fasta = write_fasta(tmp_path / "a.fasta", [("fine", "X" * 9), ("large", "MKV")])
+    encoder = FakeEncoder(scale=1e6)
+    encoder._table[20] = 0
+    with pytest.raises(InputError, match=r"record 'large': .*float16.*--dtype float32"):
+        embed(fasta, tmp_path / "a.h5", encoder=encoder, dtype="float16", per_residue=per_residue)
+    assert not (tmp_path / "a.h5").exists()
+
+
+@pytest.mark.usefixtures("small_pieces")
+@pytest.mark.parametrize("per_residue", [False, True])
+def test_equal_sequences_are_computed_once_wherever_they_stand(tmp_path: Path, per_residue: bool) -> None:
+    proteins = [(f"{id}_{turn}", sequence) for turn in range(3) for id, sequence in PROTEINS]
+    encoder = FakeEncoder()
+    fasta = write_fasta(tmp_path / "a.fasta", proteins)
+    summary = embed(fasta, tmp_path / "a.npz", encoder=encoder, per_residue=per_residue)
+    unique = {sequence for _, sequence in PROTEINS}
+    assert summary.duplicates == 450 - len(unique)
+    if not per_residue:
+        computed = [sequence for call in encoder.calls for sequence in call]
+        assert sorted(computed) == sorted(unique)
+    found = table(tmp_path / "a.npz")
+    assert list(found) == [id for id, _ in proteins]
+    for id, _ in PROTEINS:
+        np.testing.assert_array_equal(found[f"{id}_0"], found[f"{id}_2"])
+
+
+def test_metadata(fasta: Path, tmp_path: Path) -> None:
+    embed(fasta, tmp_path / "a.parquet")
+    found = read_metadata(tmp_path / "a.parquet")
+    assert found["encoder"] == "fake"
+    assert found["encoder_fingerprint"] == FakeEncoder().fingerprint
+    assert found["pooling"] == "mean"
+    assert found["precision"] == "f32"
+    assert found["dtype"] == "float32"
+    assert found["limbeck_version"] == limbeck.__version__
+
+
+def test_h5_ids_with_slashes(tmp_path: Path) -> None:
+    fasta = write_fasta(tmp_path / "a.fasta", [("a/b", "MKV"), ("sp|Q1|NAME", "MKK")])
+    embed(fasta, tmp_path / "a.h5")
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert list(file) == ["a%2Fb", "Q1"]
+
+
+# Ids and records that cannot be used
+
+
+def test_repeated_id_names_both_lines(tmp_path: Path) -> None:
+    write_fasta(tmp_path / "a.fasta", [("A", "MKV"), ("B", "MK"), ("C", "MM")])
+    write_fasta(tmp_path / "b.fasta", [("D", "MKV"), ("B", "MK"), ("A", "MK")])
+    with pytest.raises(InputError, match=r"b\.fasta, line 3: id 'B' occurs before, in .*a\.fasta, line 3; .*suffix"):
+        embed([tmp_path / "a.fasta", tmp_path / "b.fasta"], tmp_path / "a.h5")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.fasta", "b.fasta"]
+
+
+def test_suffixes_never_meet_another_id(tmp_path: Path) -> None:
+    ids = ["A", "A_2", "A", "A", "A_2", "B", "A_3", "A_2_2"]
+    fasta = write_fasta(tmp_path / "a.fasta", [(id, "MKV") for id in ids])
+    summary = embed(fasta, tmp_path / "a.npz", duplicate_ids="suffix")
+    assert list(table(tmp_path / "a.npz")) == ["A", "A_2", "A_4", "A_5", "A_2_3", "B", "A_3", "A_2_2"]
+    assert summary.renamed == 3
+
+
+def test_bad_record_stops_before_anything_is_written(tmp_path: Path) -> None:
+    fasta = write_fasta(tmp_path / "a.fasta", [("A", "MKV"), ("B", "MK7")])
+    with pytest.raises(InputError, match=r"a\.fasta, line 4, record 'B': character '7'"):
+        embed(fasta, tmp_path / "a.h5")
+    assert [p.name for p in tmp_path.iterdir()] == ["a.fasta"]
+
+
+def test_skipped_records_are_listed(tmp_path: Path) -> None:
+    fasta = write_fasta(tmp_path / "a.fasta", [("A", "MK7"), ("B", "MKV"), ("C", "--"), ("D", "M!")])
+    summary = embed(fasta, tmp_path / "a.h5", skip_invalid=True)
+    assert list(table(tmp_path / "a.h5")) == ["B"]
+    assert summary.skipped == 3
+    lines = (tmp_path / "a.h5.skipped.tsv").read_text().splitlines()
+    fields = [line.split("\t") for line in lines]
+    assert fields[0] == ["file", "place", "id", "reason"]
+    assert [field[1:3] for field in fields[1:]] == [["line 2", "A"], ["line 5", "C"], ["line 8", "D"]]
+    assert summary.skipped_list in str(summary)
+
+
+def test_nothing_but_bad_records(tmp_path: Path) -> None:
+    fasta = write_fasta(tmp_path / "a.fasta", [("A", "MK7")])
+    with pytest.raises(InputError, match="none of 1 records"):
+        embed(fasta, tmp_path / "a.h5", skip_invalid=True)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text.replace("M", "K"),
+        lambda text: text.replace(">P7 ", ">Q7 "),
+        lambda text: text + ">more\nMK\n",
+        lambda text: text[: text.index(">P149 ")],
+    ],
+    ids=["letters", "ids", "more", "less"],
+)
+def test_input_that_changes_meanwhile_is_noticed(
+    fasta: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[str], str]
+) -> None:
+    finish = Index.finish
+
+    def finish_and_change(index: Index) -> None:
+        finish(index)
+        fasta.write_text(change(fasta.read_text()))
+
+    monkeypatch.setattr(Index, "finish", finish_and_change)
+    with pytest.raises(InputError, match="changed while it was read"):
+        embed(fasta, tmp_path / "a.h5")
+    assert not (tmp_path / "a.h5").exists()
+
+
+# Where the output goes
+
+
+def test_default_output_stands_in_the_working_directory(
+    fasta: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert embed(fasta, None).output == "proteins.h5"
+    assert [p.name for p in Path().iterdir()] == ["proteins.h5"]
+
+
+@pytest.mark.parametrize("inputs", [["-"], ["a.fasta", "b.fasta"]])
+def test_default_output_needs_a_single_file(inputs: list[str]) -> None:
+    with pytest.raises(InputError, match="name the output"):
+        embed(inputs, None)
+
+
+def test_stem() -> None:
+    assert [stem(p) for p in ("d/a.fasta.gz", "a.fasta", "a.b.fa.zst", "a")] == ["a", "a", "a.b", "a"]
+
+
+@pytest.mark.parametrize("format", ["h5", "parquet", "npz"])
+def test_stream_output_is_the_file(fasta: Path, tmp_path: Path, format: str) -> None:
+    stream = io.BytesIO()
+    summary = embed(fasta, stream, format=format)
+    embed(fasta, tmp_path / f"a.{format}")
+    assert stream.getvalue() == (tmp_path / f"a.{format}").read_bytes()
+    assert summary.output == "standard output"
+
+
+def test_unusable_outputs(fasta: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for output, message in {
+        tmp_path / "a.csv": "tells no format",
+        tmp_path / "none" / "a.h5": "does not exist",
+        tmp_path: "is a folder",
+    }.items():
+        with pytest.raises(InputError, match=message):
+            embed(fasta, output)
+
+    def refuse(self: Path, *args: object, **options: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(InputError, match=r"cannot write in folder .*: Permission denied"):
+        embed(fasta, tmp_path / "a.h5")
+    assert [p.name for p in tmp_path.iterdir()] == ["proteins.fasta"]
+
+
+def test_stream_without_format(fasta: Path) -> None:
+    with pytest.raises(InputError, match="needs a format"):
+        embed(fasta, io.BytesIO())
+
+
+@pytest.mark.parametrize("content", [b"", b"my only copy"])
+def test_foreign_file_is_not_replaced(fasta: Path, tmp_path: Path, content: bytes) -> None:
+    output = tmp_path / "a.h5"
+    output.write_bytes(content)
+    with pytest.raises(InputError, match="exists already; choose another output"):
+        embed(fasta, output)
+    assert output.read_bytes() == content
+    embed(fasta, output, restart=True)
+    assert len(table(output)) == 150
+
+
+def test_finished_output_needs_nothing(fasta: Path, tmp_path: Path) -> None:
+    output = tmp_path / "a.h5"
+    embed(fasta, output)
+    before = output.stat()
+    encoder = FakeEncoder()
+    summary = embed(fasta, output, encoder=encoder)
+    assert summary.nothing_to_do
+    assert encoder.calls == []
+    assert output.stat() == before
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"encoder": FakeEncoder("other")}, r"another encoder \(fake there, other now\);"),
+        ({"dtype": "float16"}, r"another dtype \(float32 there, float16 now\);"),
+        ({"per_residue": True}, "another choice between proteins and residues"),
+        ({"encoder": FakeEncoder(scale=2)}, "another weights or layer of the encoder;"),
+        ({"format": "npz"}, "exists already;"),
+    ],
+)
+def test_finished_output_of_other_settings_is_kept(fasta: Path, tmp_path: Path, options: dict, message: str) -> None:
+    output = tmp_path / "a.h5"
+    embed(fasta, output)
+    content = output.read_bytes()
+    with pytest.raises(InputError, match=message):
+        embed(fasta, output, **options)
+    assert output.read_bytes() == content
+    embed(fasta, output, restart=True, **options)
+    assert output.read_bytes() != content
+    assert not (tmp_path / "a.h5.partial").exists()
+
+
+# Resources
+
+
+def test_full_disk_is_seen_before_the_start(fasta: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(InputError, match=r"0\.0 GB free, and the run needs about"):
+        embed(fasta, tmp_path / "a.h5")
+    assert [p.name for p in tmp_path.iterdir()] == ["proteins.fasta"]
+
+
+@pytest.mark.usefixtures("small_pieces")
+@pytest.mark.parametrize("step", ["save_piece", "write_table"])
+def test_disk_that_fills_meanwhile(fasta: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    owner = partial.Partial if step == "save_piece" else pipeline
+    original = getattr(owner, step)
+    calls = []
+
+    def full(*arguments: object) -> None:
+        calls.append(arguments)
+        if step == "write_table" or len(calls) == 4:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        original(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, step, full)
+        with pytest.raises(InputError, match=r"disk of .*a\.h5 is full; .* which resumes"):
+            embed(fasta, tmp_path / "a.h5")
+    assert not (tmp_path / "a.h5").exists()
+    assert embed(fasta, tmp_path / "a.h5").resumed > 0
+    embed(fasta, tmp_path / "b.h5")
+    assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
+
+
+def test_memory_stays_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    count = 30_000
+    with (tmp_path / "a.fasta").open("w") as file:
+        for number in range(count):
+            letters = (limbeck.residues.RESIDUES[number // 20**power % 20] for power in range(4))
+            file.write(f">P{number}\n{''.join(letters)}\n")
+
+    class Counting(FakeEncoder):
+        most = 0
+
+        def encode(self, sequences, on_batch=None):
+            self.most = max(self.most, len(sequences))
+            return np.full((len(sequences), self.dimension), len(sequences[0]), dtype=np.float32)
+
+    encoder = Counting(dimension=256)
+    monkeypatch.setattr(plan, "CHUNK_PROTEINS", 1024)
+    monkeypatch.setattr(plan, "PIECE_BYTES", 2**21)
+    monkeypatch.setattr(stores, "_SPAN_BYTES", 2**21)
+    tracemalloc.start()
+    try:
+        embed(tmp_path / "a.fasta", tmp_path / "a.npz", encoder=encoder)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(table(tmp_path / "a.npz")) == count
+    assert encoder.most <= 1024
+    assert peak < count * 256 * 4 / 2
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("4G", 2**32), ("1.5 MiB", 3 * 2**19), ("800mb", 800 * 2**20), ("12", 12), ("2T", 2**41)]
+)
+def test_parse_size(text: str, size: int) -> None:
+    assert memory.parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "G", "4 X", "-1G", "0", "4G4"])
+def test_parse_size_refuses(text: str) -> None:
+    with pytest.raises(InputError, match="not understood"):
+        memory.parse_size(text)
+
+
+def test_token_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = FakeEncoder()
+    encoder.token_budget, encoder.bytes_per_token = 10_000, 1000
+    monkeypatch.setattr(memory, "available_memory", lambda: 30_000_000)
+    assert memory.token_budget(encoder) == 10_000
+    monkeypatch.setattr(memory, "available_memory", lambda: 10_000_000)
+    assert memory.token_budget(encoder) == 4096
+    monkeypatch.setattr(memory, "available_memory", lambda: 0)
+    assert memory.token_budget(encoder) == memory.SMALLEST_BUDGET
+    assert memory.token_budget(encoder, 77) == 77
+    assert memory.token_budget(encoder, memory="64G") == 10_000
+    with pytest.raises(InputError, match="are too few"):
+        memory.token_budget(encoder, memory="1M")
+    with pytest.raises(InputError, match="at least 1 token"):
+        memory.token_budget(encoder, 0)
+
+
+def test_available_memory_is_within_the_machine() -> None:
+    assert 0 < memory.available_memory() <= memory.psutil.virtual_memory().total
+
+
+def test_control_group_limit_counts(tmp_path: Path) -> None:
+    (tmp_path / "max").write_text("1000\n")
+    (tmp_path / "current").write_text("700\n")
+    (tmp_path / "memory.stat").write_text("anon 300\ninactive_file 200\n")
+    assert memory._room(tmp_path, "max", "current", "inactive_file") == [500]
+    (tmp_path / "max").write_text("max\n")
+    assert memory._room(tmp_path, "max", "current", "inactive_file") == []
+
+
+@pytest.mark.parametrize("per_residue", [False, True])
+def test_plan_covers_every_protein_once(per_residue: bool) -> None:
+    generator = np.random.default_rng(3)
+    lengths = generator.integers(1, 300, size=500).astype(np.int32)
+    firsts = np.arange(500)
+    firsts[100:120], lengths[100:120] = 5, lengths[5]
+    places = np.full(500, -1)
+    limits = Limits(64, 90, 5000, 20, 1500)
+    found = list(chunks(lengths, firsts, places, limits, per_residue))
+    assert [c.start for c in found[1:]] == [c.stop for c in found[:-1]]
+    pieces = [piece for chunk in found for piece in chunk.pieces]
+    assert sorted(np.concatenate([p.rows for p in pieces])) == [r for r in range(500) if firsts[r] == r]
+    assert all(len(p.rows) <= 20 and (p.residues <= 1500 or len(p.rows) == 1) for p in pieces)
+    assert [p.number for p in pieces] == list(range(len(pieces)))
+    assert (places[100:120] == places[5]).all()
+    sizes = lengths if per_residue else np.ones(500, dtype=int)
+    ends = {int(places[r] + sizes[r]) for r in range(500)}
+    assert ends - {int(p) for p in places} == {pieces[-1].start + pieces[-1].vectors}
+
+
+# Summary and progress
+
+
+def test_summary(tmp_path: Path) -> None:
+    fasta = write_fasta(tmp_path / "a.fasta", [("A", "mkU"), ("B", "M" * 100), ("C", "MKC")])
+    summary = embed(fasta, tmp_path / "a.h5")
+    assert (summary.proteins, summary.residues, summary.dimension) == (3, 106, 8)
+    assert summary.letters == {"lower case": 2, "U": 1}
+    assert (summary.windowed, summary.duplicates, summary.skipped) == (1, 1, 0)
+    assert 0 < summary.padding < 1
+    assert summary.residues_per_second > 0
+    for text in ("lower case 2", "U 1", "1 long protein", "duplicates", "fake", str(tmp_path / "a.h5")):
+        assert text in str(summary)
+
+
+def test_progress_lines_in_a_log(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
+    with progress.Progress("embedding", "residues", 2000, shown=True) as bar:
+        bar.skip(500)
+        bar.note("3 of 9 proteins")
+        bar.update(500)
+    captured = capsys.readouterr()
+    last = captured.err.splitlines()[-1]
+    assert re.fullmatch(
+        r"embedding: 50\.0 % of 2,000 residues, 3 of 9 proteins, [\d,]+ residues/s, \d\d:\d\d left", last
+    )
+    assert captured.out == ""
+
+
+def test_progress_bar_on_a_terminal(
+    fasta: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setattr(progress, "SECONDS_BEFORE_BAR", 0.0)
+    monkeypatch.setattr(plan, "PIECE_PARAMETER_RESIDUES", 1)
+    limbeck.embed(fasta, tmp_path / "a.h5", encoder=FakeEncoder(pause=0.01), batch_tokens=512)
+    captured = capsys.readouterr()
+    bars = captured.err.split("\r")
+    assert any(re.search(r"embedding +\d+% .* residues, \d+ of 150 proteins, .*residues/s, .* left", b) for b in bars)
+    assert captured.out == ""
+
+
+def test_quiet_run_says_nothing(fasta: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    embed(fasta, tmp_path / "a.h5")
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", "")
+
+
+# Options
+
+
+def test_options_of_a_name_do_not_go_with_an_encoder(fasta: Path, tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="go with the name of an encoder"):
+        embed(fasta, tmp_path / "a.h5", layer=3)
+
+
+@pytest.mark.parametrize("options", [{"dtype": "float64"}, {"duplicate_ids": "drop"}])
+def test_unknown_options(fasta: Path, tmp_path: Path, options: dict) -> None:
+    with pytest.raises(InputError, match="unknown"):
+        embed(fasta, tmp_path / "a.h5", **options)
+
+
+def test_encoder_without_residues_says_so_at_once(fasta: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="has no features of single residues"):
+        embed(fasta, tmp_path / "a.h5", encoder="composition", per_residue=True)
+    assert [p.name for p in tmp_path.iterdir()] == ["proteins.fasta"]
+
+
+def test_no_inputs(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no input"):
+        embed([], tmp_path / "a.h5")
+
+
+def test_standard_input_twice(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="named twice"):
+        embed(["-", "-"], tmp_path / "a.h5", stdin=io.BytesIO(b">A\nM\n"))
+
+
+def test_budget_of_the_encoder_is_given_back(fasta: Path, tmp_path: Path) -> None:
+    encoder = FakeEncoder()
+    embed(fasta, tmp_path / "a.h5", encoder=encoder, batch_tokens=64)
+    assert encoder.token_budget == 512
