@@ -1,5 +1,6 @@
 """Windows and batches: every residue is owned once, every item packed once, within the budget."""
 
+from itertools import pairwise
 from math import log
 
 import pytest
@@ -89,10 +90,20 @@ def test_budget_is_kept(lengths: list[int], budget: int) -> None:
 
 @settings(deadline=None)
 @given(lengths, budgets)
-def test_batches_are_as_large_as_the_budget_allows(lengths: list[int], budget: int) -> None:
-    batches = pack(lengths, budget)
-    for batch in batches[:-1]:
-        assert (len(batch) + 1) * max(lengths[i] for i in batch) > budget
+def test_batches_are_closed_only_when_full_or_when_the_next_would_be_padding(lengths: list[int], budget: int) -> None:
+    batches = pack(lengths, budget, padding=0.1)
+    for batch, following in pairwise(batches):
+        grown = (len(batch) + 1) * lengths[batch[0]]
+        padding = grown - sum(lengths[i] for i in [*batch, following[0]])
+        assert grown > budget or padding > 0.1 * grown
+
+
+@settings(deadline=None)
+@given(lengths, budgets, st.floats(0, 0.5))
+def test_padding_of_every_batch_is_bounded(lengths: list[int], budget: int, padding: float) -> None:
+    for batch in pack(lengths, budget, padding):
+        size = len(batch) * max(lengths[i] for i in batch)
+        assert size - sum(lengths[i] for i in batch) <= padding * size
 
 
 @settings(deadline=None)

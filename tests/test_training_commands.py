@@ -42,7 +42,10 @@ def test_distill_from_scratch_then_embed(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--contexts", "no.safetensors"], "no.safetensors: not a context library"),
+        (
+            ["--contexts", "no.safetensors"],
+            "has no profiles for a context library; make a corpus with 'limbeck profiles'",
+        ),
         (["--teacher", "kmers-3"], "kmers-3 describes whole proteins and has no features"),
         (["--teacher", "nothing-like-it"], "no encoder is called 'nothing-like-it'"),
         (["--states", "8"], "8 contexts cannot span 16 dimensions"),
@@ -65,13 +68,13 @@ def test_missing_corpus_is_one_line(tmp_path):
 
 def test_queries_are_balanced_over_families():
     families = {f"a{i}": "a" for i in range(20)} | {f"b{i}": "b" for i in range(3)} | {"short": "c", "other": "c"}
-    families |= {f"single{i}": f"single{i}" for i in range(200)}
+    families |= {f"single{i}": f"single{i}" for i in range(2500)}
     lengths = dict.fromkeys(families, 100) | {"short": 20}
     chosen = choose_queries(families, lengths)
     assert len(chosen) == len(set(chosen))
     count = {family: sum(name.startswith(family) for name in chosen) for family in ("a", "b", "single")}
     assert (count["a"], count["b"]) == (3, 2)
-    assert 20 < count["single"] < 70
+    assert 400 < count["single"] < 600
     assert "other" in chosen
     assert "short" not in chosen
 

@@ -76,8 +76,9 @@ def build_corpus(
         everything = _write_fasta(runner.folder / "all.fasta", sequences, list(sequences))
         database = runner.database(everything, "all")
         say(f"{len(sequences):,} proteins: clustering into families")
-        families = database.families()
-        queries = choose_queries(families, {name: len(s) for name, s in sequences.items()})
+        families, representatives = database.families()
+        different = {name: family for name, family in families.items() if name in representatives}
+        queries = choose_queries(different, {name: len(s) for name, s in sequences.items()})
         if not queries:
             raise InputError(f"{fasta}: none of its {len(sequences)} proteins has {SHORTEST} to {LONGEST} residues")
         say(f"{len(set(families.values())):,} families; searching {len(queries):,} proteins for their relatives")

@@ -23,8 +23,9 @@ class Database:
         self.runner, self.path = runner, runner.folder / name
         runner.run("createdb", fasta, self.path, "--dbtype", "1")
 
-    def families(self) -> dict[str, str]:
-        """Group homologous proteins: {id: id of the family's representative}.
+    def families(self) -> tuple[dict[str, str], set[str]]:
+        """Group homologous proteins: {id: id of the family's representative}, and the ids that represent their near
+        copies.
 
         Near copies (50 % identity over 80 % of both) are joined first, in linear time; their representatives
         are then clustered at 20 % identity over 70 % of both, E-value 1e-4.
@@ -39,7 +40,7 @@ class Database:
             "--min-seq-id", "0.2", "-c", "0.7", "--cov-mode", "0", "-e", "1e-4", "-s", "4",
         )  # fmt: skip
         family = {b: a for a, b in self._pairs(shrunk, clusters)}
-        return {member: family[near] for near, member in self._pairs(self.path, copies)}
+        return {member: family[near] for near, member in self._pairs(self.path, copies)}, set(family)
 
     def _pairs(self, database: Path, clusters: Path) -> Iterator[tuple[str, str]]:
         table = clusters.with_suffix(".tsv")

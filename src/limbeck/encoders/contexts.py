@@ -17,17 +17,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
 
 from limbeck.encoders.base import Encoder, ResidueEncoder, cleaned
 from limbeck.encoders.registry import EncoderInfo, Family, Options, file_hash, fingerprint, safetensors_header
 from limbeck.errors import InputError
 from limbeck.residues import RESIDUES, UNKNOWN_ID, to_ids
 
-__all__ = ["FAMILY", "ContextEncoder", "Library", "position_weights", "save_library"]
+__all__ = ["FAMILY", "SHIPPED_NAME", "ContextEncoder", "Library", "position_weights", "save_library"]
+
+SHIPPED_NAME = "limbeck-contexts"
 
 _FORMAT = "limbeck-context-library"
 _BLOCK_NUMBERS = 131_072
@@ -68,9 +73,10 @@ class ContextEncoder(ResidueEncoder):
     Args:
         path: a ``.hmm`` or ``.safetensors`` file.
         pooling: ``"sqrt-mean"``, or ``"mean"`` for the mean posterior itself.
+        name: what users call it; the path if not given.
     """
 
-    def __init__(self, path: Path, pooling: str = "sqrt-mean") -> None:
+    def __init__(self, path: Path, pooling: str = "sqrt-mean", name: str | None = None) -> None:
         digest = file_hash(path)
         library = _read_hmm(path, digest) if path.suffix == ".hmm" else _read_library(path)
         states, width, _ = library.log_columns.shape
@@ -81,7 +87,7 @@ class ContextEncoder(ResidueEncoder):
         # (width, 21, K): the row of X is zero, so adding it changes nothing.
         self._scores = np.zeros((width, UNKNOWN_ID + 1, states), dtype=np.float32)
         self._scores[:, :UNKNOWN_ID] = scores.transpose(1, 2, 0)
-        self.name = str(path)
+        self.name = name or str(path)
         self.version = library.version
         self.license = library.license
         self.dimension = states
@@ -138,8 +144,6 @@ def save_library(path: Path, library: Library) -> None:
     The file's metadata holds ``format`` (``"limbeck-context-library"``), ``sharpness``, ``license`` and
     ``version`` as text.
     """
-    from safetensors.numpy import save_file
-
     metadata = {
         "format": _FORMAT,
         "sharpness": repr(float(library.sharpness)),
@@ -153,8 +157,6 @@ def save_library(path: Path, library: Library) -> None:
 
 
 def _read_library(path: Path) -> Library:
-    from safetensors.numpy import load_file
-
     names, metadata = safetensors_header(path)
     if missing := sorted({"log_prior", "log_columns"} - names):
         raise InputError(f"{path}: not a whole context library, {missing[0]!r} is missing; write it again")
@@ -302,6 +304,8 @@ def _stationary(transitions: NDArray[np.float64], states: int) -> NDArray[np.flo
 
 
 def _recognises(name: str) -> bool:
+    if name == SHIPPED_NAME:
+        return True
     path = Path(name)
     if not path.is_file():
         return False
@@ -312,11 +316,21 @@ def _recognises(name: str) -> bool:
 
 def _load(name: str, options: Options) -> Encoder:
     options.check(name, poolings=("sqrt-mean", "mean"))
-    return ContextEncoder(Path(name), options.pooling or "sqrt-mean")
+    path = _shipped() if name == SHIPPED_NAME else Path(name)
+    return ContextEncoder(path, options.pooling or "sqrt-mean", name=name)
+
+
+def _shipped() -> Path:
+    return Path(str(resources.files("limbeck") / "models" / SHIPPED_NAME / "library.safetensors"))
 
 
 def _available() -> list[EncoderInfo]:
+    with safe_open(_shipped(), framework="numpy") as file:
+        states, width, residues = file.get_slice("log_columns").get_shape()
+        license = file.metadata()["license"]
+    parameters = states * (1 + width * residues)
     return [
+        EncoderInfo(SHIPPED_NAME, "context library (the student's teacher)", states, parameters, license, True),
         EncoderInfo("PATH.hmm", "context HMM (CS-BLAST)", None, None, "of the file", False),
         EncoderInfo("PATH.safetensors", "context library", None, None, "of the file", False),
     ]
