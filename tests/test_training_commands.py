@@ -105,3 +105,14 @@ def test_missing_mmseqs_says_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setattr(mmseqs.shutil, "which", lambda name: None)
     with pytest.raises(limbeck.InputError, match="MMseqs2 is not installed; get it with 'apt install mmseqs2'"):
         mmseqs.MMseqs(tmp_path, 1)
+
+
+def test_distill_from_python(tmp_path):
+    from limbeck.distillation.config import StudentConfig, TrainingConfig
+
+    shape = StudentConfig(width=16, inner=16, states=24, dilations=(1,))
+    config = TrainingConfig(steps=2, batch_residues=512, evaluate_every=2, compile=False, student=shape)
+    folder = limbeck.distill(EXAMPLE, tmp_path / "student", config=config)
+    assert limbeck.load(folder).dimension == 16
+    with pytest.raises(AttributeError, match="no attribute 'distil'"):
+        limbeck.distil  # noqa: B018

@@ -215,7 +215,7 @@ def measure_speed(options: argparse.Namespace) -> None:
 def measure_quality(options: argparse.Namespace) -> None:
     corpus = Corpus(options.corpus)
     config = TrainingConfig(
-        steps=options.steps, warmup=20, evaluate_every=options.steps, compile=False, learning_rate=options.learning_rate
+        steps=options.steps, warmup=10, evaluate_every=options.steps, compile=False, learning_rate=options.learning_rate
     )
     rows = []
     for name, network in NETWORKS.items():

@@ -142,16 +142,14 @@ def million_run(folder: Path, number: int, encoder: str) -> dict[str, object]:
 
 
 def table(result: dict[str, object]) -> str:
-    lines = ["| run | time, s | residues/s | peak memory, MB | padding |", "|---|---:|---:|---:|---:|"]
+    lines = ["| run | time, s | residues/s, padding | peak memory, MB |", "|---|---:|---:|---:|"]
     for name in ("proteome", "million"):
         run = result[name]
-        one = run["runs"][len(run["runs"]) // 2] if "runs" in run else run
-        summary = one["summary"]
-        seconds = run.get("median_seconds", one["seconds"])
-        rate = summary.get("residues/s", "")
+        one = sorted(run["runs"], key=lambda r: r["seconds"])[len(run["runs"]) // 2] if "runs" in run else run
+        encoder = one["summary"]["encoder"].partition(",")[0]
         lines.append(
-            f"| {run['proteins']:,} proteins | {seconds:,.0f} | {rate} | {one['peak_memory_mb']:,} "
-            f"| {summary.get('padding', '')} |"
+            f"| {run['proteins']:,} proteins, {encoder} | {one['seconds']:,.0f} | {one['summary']['speed']} "
+            f"| {one['peak_memory_mb']:,} |"
         )
     return "\n".join(lines) + "\n"
 
