@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 import limbeck
 from fake_encoder import FakeEncoder, random_proteins, write_fasta
-from limbeck import InputError, read_embeddings
-from limbeck.embedding import memory, partial, pipeline, plan, progress, read_metadata, stores
+from limbeck import InputError, progress, read_embeddings
+from limbeck.embedding import memory, partial, pipeline, plan, read_metadata, stores
 from limbeck.embedding.index import Index
 from limbeck.embedding.plan import Limits, chunks
 from limbeck.embedding.source import stem
