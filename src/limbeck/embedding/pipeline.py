@@ -101,11 +101,10 @@ class Summary:
     def __str__(self) -> str:
         shape = f"{self.dimension:,} numbers for each {'residue' if self.per_residue else 'protein'}"
         rows = {"proteins": f"{self.proteins:,}", "residues": f"{self.residues:,}"}
-        if self.letters:
-            changes = (f"{letter} {count:,}" for letter, count in sorted(self.letters.items()))
-            rows["letters changed"] = ", ".join(changes)
-        if self.windowed:
-            rows["in windows"] = f"{self.windowed:,} long proteins"
+        changes = (f"{letter} {count:,}" for letter, count in sorted(self.letters.items()))
+        rows["letters changed"] = ", ".join(changes) or "none"
+        rows["in windows"] = f"{self.windowed:,} long proteins" if self.windowed else "none"
+        rows["duplicates"] = "none"
         if self.duplicates:
             rows["duplicates"] = f"{self.duplicates:,} proteins with the sequence of an earlier one, computed once"
         if self.renamed:
