@@ -38,7 +38,8 @@ def test_embed(folder: Path) -> None:
     assert (done.returncode, done.stdout) == (0, b"")
     assert [id for id, _ in limbeck.read_embeddings(folder / "proteins.h5")] == [id for id, _ in PROTEINS]
     names = [line.split("  ")[0] for line in done.stderr.decode().splitlines()]
-    assert names == ["proteins", "residues", "encoder", "speed", "time", "output"]
+    counted = ["proteins", "residues", "letters changed", "in windows", "duplicates"]
+    assert names == [*counted, "encoder", "speed", "time", "output"]
 
 
 def test_pipe_to_parquet(folder: Path) -> None:

@@ -118,7 +118,7 @@ class Summary:
             rows["speed"] = f"{self.residues_per_second:,.0f} residues/s, {100 * self.padding:.1f} % padding"
         rows["time"] = f"{_duration(self.seconds)}, {self.peak_memory / 2**20:,.0f} MB of memory at most"
         rows["output"] = self.output + (" (was there already, nothing to do)" if self.nothing_to_do else "")
-        return "\n".join(f"{name:<15} {value}" for name, value in rows.items())
+        return "\n".join(f"{name:<16} {value}" for name, value in rows.items())
 
 
 def embed(
