@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from limbeck.distillation.corpus import Corpus
+from limbeck.distillation.files import whole
 from limbeck.distillation.profiles import background
 from limbeck.encoders.contexts import Library, position_weights, save_library
 from limbeck.errors import InputError
@@ -123,6 +124,5 @@ def fit_library(
     profiles = np.split(corpus.profiles, corpus.offsets[1:-1])
     log_prior, log_columns = fit(profiles, report=report, **options)
     library = Library(log_prior, log_columns, SHARPNESS, "unknown", "1", PROFILE_SHARPNESS)
-    partial = output.with_name(output.name + ".partial")
-    save_library(partial, library)
-    partial.replace(output)
+    with whole(output) as partial:
+        save_library(partial, library)

@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from limbeck.distillation.files import whole
 from limbeck.errors import InputError
 from limbeck.records import Locator, clean_record, read_records
 from limbeck.residues import PAD_ID, RESIDUES, UNKNOWN_ID, to_ids
@@ -54,8 +55,7 @@ def write_corpus(path: Path, proteins: Iterable[tuple[str, str, str, NDArray[np.
         The number of proteins and of residues.
     """
     names, families, offsets, residues = [], [], [0], 0
-    partial = path.with_name(path.name + ".partial")
-    with h5py.File(partial, "w") as file:
+    with whole(path) as partial, h5py.File(partial, "w") as file:
         ids = file.create_dataset("ids", (0,), "u1", maxshape=(None,), chunks=(1 << 16,))
         profiles = file.create_dataset("profiles", (0, 20), "f2", maxshape=(None, 20), chunks=(1 << 12, 20))
         for name, family, sequence, profile in proteins:
@@ -70,7 +70,6 @@ def write_corpus(path: Path, proteins: Iterable[tuple[str, str, str, NDArray[np.
         file["offsets"] = np.array(offsets, dtype=np.int64)
         file["names"] = np.array(names, dtype=h5py.string_dtype())
         file["families"] = np.array(families, dtype=h5py.string_dtype())
-    partial.replace(path)
     return len(names), residues
 
 

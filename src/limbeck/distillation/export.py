@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 
+from limbeck.distillation.files import whole
 from limbeck.distillation.network import Student
 
 __all__ = ["export"]
@@ -31,20 +29,9 @@ def export(student: Student, folder: Path, *, name: str, version: str, license: 
         "limbeck": student.config.as_dict(),
     }
     folder.mkdir(parents=True, exist_ok=True)
-    with _whole(folder / "model.safetensors") as partial:
+    with whole(folder / "model.safetensors") as partial:
         save_file(half, partial, metadata={"format": "pt"})
-    with _whole(folder / "README.md") as partial:
+    with whole(folder / "README.md") as partial:
         partial.write_text(card)
-    with _whole(folder / "config.json") as partial:
+    with whole(folder / "config.json") as partial:
         partial.write_text(json.dumps(config, indent=1) + "\n")
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[Path]:
-    """A name beside ``path`` to write to; the file moves to ``path`` when it is whole, readable as new files are."""
-    partial = path.with_name(path.name + ".partial")
-    yield partial
-    mask = os.umask(0)
-    os.umask(mask)
-    partial.chmod(0o666 & ~mask)
-    os.replace(partial, path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limbeck.distillation.corpus import Corpus
+from limbeck.distillation.files import whole
 from limbeck.encoders.base import Encoder
 from limbeck.errors import InputError
 
@@ -91,9 +91,8 @@ class TeacherFeatures:
                 raise InputError(f"features of teacher {self.name} exceed the range of float16; choose another layer")
             self._values[self.corpus.offsets[protein] : self.corpus.offsets[protein + 1]] = values
         self._values.flush()
-        partial = self._state.with_suffix(".partial")
-        partial.write_text(json.dumps({"proteins": proteins.stop}))
-        os.replace(partial, self._state)
+        with whole(self._state) as partial:
+            partial.write_text(json.dumps({"proteins": proteins.stop}))
 
     def _check_room(self, shape: tuple[int, int]) -> None:
         needed, free = 2 * shape[0] * shape[1], shutil.disk_usage(self.folder).free

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import pickle
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 
 from limbeck.distillation.config import TrainingConfig
 from limbeck.distillation.corpus import Batch, BatchDraw, Corpus
+from limbeck.distillation.files import whole
 from limbeck.distillation.network import Student
 from limbeck.distillation.objectives import FamilyContrast, Objective
 from limbeck.errors import InputError
@@ -126,9 +126,8 @@ class _Run:
 
     def save(self, path: Path, step: int) -> None:
         state = {"step": step, "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
-        partial = path.with_suffix(".partial")
-        torch.save(state, partial)
-        os.replace(partial, path)
+        with whole(path) as partial:
+            torch.save(state, partial)
 
     def restore(self, path: Path) -> int:
         try:

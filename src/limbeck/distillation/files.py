@@ -1,0 +1,22 @@
+"""Files that appear under their name only when they are whole."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+__all__ = ["whole"]
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A name beside ``path`` to write to; the file moves to ``path`` when it is whole, readable as new files are."""
+    partial = path.with_name(path.name + ".partial")
+    yield partial
+    # Some writers go through a private temporary file, which nobody else could read.
+    mask = os.umask(0)
+    os.umask(mask)
+    partial.chmod(0o666 & ~mask)
+    os.replace(partial, path)
