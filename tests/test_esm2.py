@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, EsmModel
 
 from limbeck import InputError, load
-from limbeck.encoders.esm2 import Esm2Encoder
+from limbeck.encoders.esm import EsmEncoder
 from limbeck.residues import RESIDUES, clean
 from tiny_encoders import protein, write_esm2
 
@@ -54,7 +54,7 @@ def test_middle_layers_are_transformers_hidden_states(folder, layer):
         np.testing.assert_allclose(residues, transformers_states(folder, sequence)[0][layer], atol=1e-5)
 
 
-@pytest.mark.parametrize("layer", [4, -5, "all"])
+@pytest.mark.parametrize("layer", [4, -5, "last"])
 def test_unknown_layer(folder, layer):
     with pytest.raises(InputError, match=r"there is no layer .*; choose 0 to 3"):
         load(folder, layer=layer)
@@ -63,7 +63,7 @@ def test_unknown_layer(folder, layer):
 def test_token_ids_are_the_tokenizers_own(folder):
     sequences = [clean(s) for s in SEQUENCES]
     wanted = AutoTokenizer.from_pretrained(folder)(sequences, padding=True, return_tensors="np")
-    ids, mask = Esm2Encoder(str(folder), folder)._batch(sequences)
+    ids, mask = EsmEncoder(str(folder), folder)._tokens.batch(sequences)
     np.testing.assert_array_equal(ids, wanted["input_ids"])
     np.testing.assert_array_equal(mask, wanted["attention_mask"])
 
@@ -193,11 +193,14 @@ def shorten(path):
         (lambda f: shorten(f / "model.safetensors"), "the weights cannot be loaded"),
         (lambda f: (f / "model.safetensors").unlink(), "has no weights"),
         (lambda f: (f / "vocab.txt").unlink(), "has no vocab.txt"),
-        (lambda f: (f / "vocab.txt").write_text("<cls>\n<pad>\n<eos>\n<unk>\nL"), "vocab.txt lacks residues"),
+        (
+            lambda f: (f / "vocab.txt").write_text("<cls>\n<pad>\n<eos>\n<unk>\nL"),
+            "does not give each of the 20 residues one token",
+        ),
         (lambda f: (f / "config.json").write_text("{"), "not readable as JSON"),
         (lambda f: (f / "config.json").write_text("[]"), "not a JSON object"),
-        (lambda f: rewrite_config(f, model_type="bert"), "a model of type 'bert'"),
-        (lambda f: rewrite_config(f, is_folding_model=True), "a model of type 'esm'"),
+        (lambda f: rewrite_config(f, model_type="bert"), "the weights lack"),
+        (lambda f: rewrite_config(f, is_folding_model=True), "ESMFold predicts structures"),
         (lambda f: rewrite_config(f, intermediate_size=48), "the weights cannot be loaded"),
     ],
 )

@@ -6,7 +6,19 @@ import pytest
 from limbeck import InputError, load
 from limbeck.encoders import ResidueEncoder, available
 from limbeck.residues import RESIDUES, InvalidResidue
-from tiny_encoders import protein, write_esm2, write_hmm, write_library, write_unirep
+from tiny_encoders import (
+    protein,
+    write_ankh,
+    write_esm1b,
+    write_esm2,
+    write_esmc,
+    write_hmm,
+    write_library,
+    write_protbert,
+    write_prott5,
+    write_roberta,
+    write_unirep,
+)
 
 TOLERANCE = 1e-5
 LENGTHS = [1, 2, 33, 33, 64, 65, 100, 7, 150, 12]
@@ -18,8 +30,15 @@ FILES = {
     "context library": (write_library, "contexts.safetensors", {"pooling": "mean"}),
     "ESM-2": (write_esm2, "esm2", {}),
     "ESM-2 middle layer": (write_esm2, "esm2", {"layer": 1}),
+    "ESM-1b two layers": (write_esm1b, "esm1b", {"layer": (1, 3)}),
+    "ESM C": (write_esmc, "esmc", {}),
+    "ProtT5": (write_prott5, "prott5", {}),
+    "ProtBert": (write_protbert, "protbert", {}),
+    "Ankh": (write_ankh, "ankh", {}),
+    "AutoModel": (write_roberta, "roberta", {}),
 }
-NAMES = [info.name for info in available() if info.on_this_machine and info.kind != "ESM-2"]
+# What has an owner is a model of the hub that happens to be in this machine's cache.
+NAMES = [info.name for info in available() if info.on_this_machine and "PATH" not in info.name and "/" not in info.name]
 
 
 @pytest.fixture(scope="module", params=[*NAMES, *FILES])

@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from limbeck.distillation.profiles import background, profile, read_alignments, substitution_probabilities
+from limbeck.homology.profiles import (
+    MOST_RELATIVES,
+    background,
+    profile,
+    read_alignments,
+    read_profiles,
+    substitution_probabilities,
+)
 from limbeck.residues import RESIDUES
 
 A, C, W = (RESIDUES.index(letter) for letter in "ACW")
@@ -56,3 +63,42 @@ def test_read_alignments_groups_by_query():
         ("q1", [("t1", 1e-9, (2, "AC", "A-")), ("t2", 1e-5, (0, "MA", "MA"))]),
         ("q2", [("t1", 1e-4, (0, "M", "M"))]),
     ]
+
+
+def test_a_column_that_never_varies_is_sharper_in_a_deep_alignment_than_an_orphans():
+    """Its evidence is that of the columns around it; by itself it would look like a protein without relatives."""
+    query, middle = "AAAAAWAAAAA", 5
+    others = [letter * middle + "W" + letter * middle for letter in "CDEFGHIK"]
+    deep = profile(query, [(0, query, other) for other in others])
+    orphan = profile(query, [])
+    assert deep[middle, W] > orphan[middle, W] + 0.2
+    assert deep[middle].argmax() == W
+    np.testing.assert_allclose(deep.sum(axis=1), 1, rtol=1e-5)
+
+
+def test_evidence_is_that_of_the_neighbourhood_alone():
+    """Relatives of one end of a long protein say nothing about the conservation of the other."""
+    query = "W" * 100
+    relatives = [(0, "W" * 40, letter * 20 + "W" * 20) for letter in "ACDEFGHIK"]
+    found, orphan = profile(query, relatives), profile(query, [])
+    assert found[25, W] > orphan[25, W] + 0.1
+    np.testing.assert_array_equal(found[60:], orphan[60:])
+
+
+def alignment(query, target, aligned):
+    return f"{query}\t{target}\t1\t1e-9\t0.5\t{aligned[0]}\t{aligned[1]}\n"
+
+
+def test_a_query_among_its_own_relatives_and_copies_of_a_relative_count_once():
+    lines = [alignment("q", "q", ("ACD", "ACD")), *[alignment("q", "t", ("ACD", "WCD"))] * 3]
+    found = dict(read_profiles(lines, {"q": "ACD", "lonely": "WWW"}))
+    np.testing.assert_array_equal(found["q"], profile("ACD", [(0, "ACD", "WCD")]))
+    np.testing.assert_array_equal(found["lonely"], profile("WWW", []))
+
+
+def test_only_the_most_significant_relatives_count():
+    many = [alignment("q", str(i), ("ACD", "ACD")) for i in range(MOST_RELATIVES)]
+    beyond = alignment("q", "last", ("ACD", "WWW"))
+    ((_, found),) = read_profiles([*many, beyond], {"q": "ACD"})
+    ((_, without),) = read_profiles(many, {"q": "ACD"})
+    np.testing.assert_array_equal(found, without)

@@ -15,7 +15,7 @@ import json
 from pathlib import Path
 
 from limbeck.distillation.corpus import Corpus
-from limbeck.distillation.mmseqs import MMseqs
+from limbeck.homology.mmseqs import MMseqs
 from limbeck.residues import clean
 
 HERE = Path(__file__).parent

@@ -4,32 +4,35 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from limbeck.distillation.corpus import write_corpus
-from limbeck.distillation.mmseqs import MMseqs
-from limbeck.distillation.profiles import Profile, profile, read_alignments
 from limbeck.errors import InputError
+from limbeck.homology.mmseqs import MMseqs, write_fasta
+from limbeck.homology.profiles import MOST_CANDIDATES, read_profiles
 from limbeck.records import Locator, clean_record, read_records
 
-__all__ = ["build_corpus", "choose_queries"]
+__all__ = ["PER_FAMILY", "build_corpus", "choose_queries"]
 
 SHORTEST, LONGEST = 40, 800
 """Proteins outside these lengths lend their residues to profiles, but get none of their own."""
-MOST_HITS = 100
+PER_FAMILY = 3
 SINGLES_KEPT = 0.2
 SMALL = 2000
 """Proteins up to which those without a relative are all kept."""
 
 
-def choose_queries(families: dict[str, str], lengths: dict[str, int], seed: int = 0) -> list[str]:
-    """A choice of proteins balanced over families: one of a small family, two from 3, three from 8 usable members
-    up, and, unless there are few proteins, a fifth of those that have no relative at all.
+def choose_queries(
+    families: dict[str, str], lengths: dict[str, int], per_family: int = PER_FAMILY, seed: int = 0
+) -> list[str]:
+    """A choice of proteins balanced over families: at most ``per_family`` usable members of each, and, unless
+    there are few proteins, a fifth of those that have no relative at all.
 
     Args:
         families: {id: family}.
         lengths: {id: residues}.
+        per_family: the most proteins of one family.
 
     Returns:
         Ids, shuffled.
@@ -42,16 +45,20 @@ def choose_queries(families: dict[str, str], lengths: dict[str, int], seed: int 
     for group in members.values():
         usable = [name for name in group if SHORTEST <= lengths[name] <= LONGEST]
         rng.shuffle(usable)
-        wanted = 3 if len(usable) >= 8 else 2 if len(usable) >= 3 else 1
         if len(group) == 1 and rng.random() > SINGLES_KEPT and len(families) > SMALL:
             continue
-        chosen += usable[:wanted]
+        chosen += usable[:per_family]
     rng.shuffle(chosen)
     return chosen
 
 
 def build_corpus(
-    fasta: Path, output: Path, *, threads: int = 1, say: Callable[[str], None] = lambda message: None
+    fasta: Path,
+    output: Path,
+    *,
+    per_family: int = PER_FAMILY,
+    threads: int = 1,
+    say: Callable[[str], None] = lambda message: None,
 ) -> tuple[int, int]:
     """Cluster the proteins of a file into families, search a balanced choice of them against all, and write their
     homology profiles.
@@ -59,6 +66,8 @@ def build_corpus(
     Args:
         fasta: proteins, in any format that ``limbeck embed`` reads.
         output: the corpus file (HDF5) that ``limbeck contexts`` and ``limbeck distill`` read.
+        per_family: see :func:`choose_queries`.
+        threads: of MMseqs2.
         say: called with a line at each stage.
 
     Returns:
@@ -73,37 +82,19 @@ def build_corpus(
         names.append(record.id)
         sequences[str(number)] = clean_record(record, locator)
     with MMseqs.open(threads, beside=output) as runner:
-        everything = _write_fasta(runner.folder / "all.fasta", sequences, list(sequences))
+        everything = write_fasta(runner.folder / "all.fasta", sequences.items())
         database = runner.database(everything, "all")
         say(f"{len(sequences):,} proteins: clustering into families")
         families, representatives = database.families()
         different = {name: family for name, family in families.items() if name in representatives}
-        queries = choose_queries(different, {name: len(s) for name, s in sequences.items()})
+        queries = choose_queries(different, {name: len(s) for name, s in sequences.items()}, per_family)
         if not queries:
             raise InputError(f"{fasta}: none of its {len(sequences)} proteins has {SHORTEST} to {LONGEST} residues")
         say(f"{len(set(families.values())):,} families; searching {len(queries):,} proteins for their relatives")
-        chosen = runner.database(_write_fasta(runner.folder / "queries.fasta", sequences, queries), "queries")
-        table = database.search(chosen, hits=MOST_HITS + 50)
+        chosen = {query: sequences[query] for query in queries}
+        queried = runner.database(write_fasta(runner.folder / "queries.fasta", chosen.items()), "queries")
+        table = database.search(queried, MOST_CANDIDATES)
         say("building profiles")
-        profiles = _profiles(table, queries, sequences, families)
-        return write_corpus(output, ((names[int(q)], family, s, p) for q, family, s, p in profiles))
-
-
-def _profiles(
-    table: Path, queries: list[str], sequences: dict[str, str], families: dict[str, str]
-) -> Iterator[tuple[str, str, str, Profile]]:
-    found: set[str] = set()
-    with table.open() as lines:
-        for query, rows in read_alignments(lines):
-            found.add(query)
-            alignments = [alignment for target, _, alignment in rows if target != query][:MOST_HITS]
-            yield query, families[query], sequences[query], profile(sequences[query], alignments)
-    for query in queries:
-        if query not in found:
-            yield query, families[query], sequences[query], profile(sequences[query], [])
-
-
-def _write_fasta(path: Path, sequences: dict[str, str], names: list[str]) -> Path:
-    with path.open("w") as file:
-        file.writelines(f">{name}\n{sequences[name]}\n" for name in names)
-    return path
+        with table.open() as lines:
+            profiles = read_profiles(lines, chosen)
+            return write_corpus(output, ((names[int(q)], families[q], chosen[q], p) for q, p in profiles))

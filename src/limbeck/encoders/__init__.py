@@ -10,6 +10,7 @@ import difflib
 import importlib
 import os
 import pkgutil
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -23,7 +24,7 @@ __all__ = ["Encoder", "EncoderInfo", "OnBatch", "ResidueEncoder", "available", "
 def load(
     name: str | os.PathLike[str] | None = None,
     *,
-    layer: int | str | None = None,
+    layer: int | str | Sequence[int] | None = None,
     precision: str = "auto",
     device: str = "auto",
     pooling: str | None = None,
@@ -34,8 +35,8 @@ def load(
     Args:
         name: ``None`` for the default student; a name that ``limbeck encoders`` lists; a hub name
             (``facebook/esm2_t6_8M_UR50D``); or the path of a folder or file of weights.
-        layer: which layer's features to give. Layers count from 1; 0 is the input embedding where there is
-            one, -1 the last, ``"all"`` every layer side by side (UniRep). ``None`` is the encoder's default.
+        layer: which layers to take. Layers count from 1; 0 is the input embedding where there is
+            one, -1 the last; several, or ``"all"``, side by side. ``None`` is the encoder's default.
         precision: ``"auto"``, or one the encoder computes in: ``"f32"``, ``"bf16"``, ...
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
         pooling: how residues become one vector; ``None`` is the encoder's default.

@@ -9,6 +9,9 @@ Positions beyond the ends, and ``X``, contribute nothing. The residue feature is
 feature is the square root of its mean over the residues (``sqrt-mean``), so that Euclidean distance between
 proteins is the Hellinger distance between their distributions over contexts.
 
+A homology profile P (length, 20) is read in the same way: log p_kj(x) becomes the mean of log p_kj(a) / f_a over P's
+residues a, f_a being their background frequencies, and the sharpness is the library's ``profile_sharpness``.
+
 Two files are read: CS-BLAST's text format (``.hmm``; sharpness 1, and as prior the stationary distribution of
 the file's own transitions), and limbeck's library (``.safetensors``; see :func:`save_library`).
 """
@@ -28,9 +31,20 @@ from safetensors.numpy import load_file, save_file
 from limbeck.encoders.base import Encoder, ResidueEncoder, cleaned
 from limbeck.encoders.registry import EncoderInfo, Family, Options, file_hash, fingerprint, safetensors_header
 from limbeck.errors import InputError
+from limbeck.homology.profiles import Profile, background
 from limbeck.residues import RESIDUES, UNKNOWN_ID, to_ids
 
-__all__ = ["FAMILY", "SHIPPED_NAME", "ContextEncoder", "Library", "position_weights", "save_library"]
+__all__ = [
+    "FAMILY",
+    "SHIPPED_NAME",
+    "ContextEncoder",
+    "Library",
+    "ProfileReader",
+    "position_weights",
+    "profile_projection",
+    "read_library",
+    "save_library",
+]
 
 SHIPPED_NAME = "limbeck-contexts"
 
@@ -59,12 +73,60 @@ class Library:
     license: str
     version: str
     profile_sharpness: float | None = None
-    """The sharpness at which profiles are read, by a student that the library teaches."""
+    """The sharpness at which profiles are read; ``None`` if the library is not meant to read any."""
 
 
 def position_weights(width: int) -> Array:
     """CS-BLAST's weight of each window position, (width,): 1.6 * 0.85^|j|."""
     return (1.6 * 0.85 ** np.abs(np.arange(width) - width // 2)).astype(np.float32)
+
+
+def profile_projection(library: Library) -> Array:
+    """What a window of profile columns is multiplied by for the contexts' log-likelihoods: (width * 20, states).
+
+    Log-odds differ from log-probabilities by the same amount for all states, and are smaller numbers. A column of
+    zeros (beyond the ends) contributes nothing.
+
+    Raises:
+        ValueError: if the library has no sharpness for profiles.
+    """
+    if library.profile_sharpness is None:
+        raise ValueError("the library has no sharpness for profiles")
+    states, width, _ = library.log_columns.shape
+    odds = library.log_columns - np.log(background())
+    scores = library.profile_sharpness * position_weights(width)[:, None] * odds
+    return np.ascontiguousarray(scores.reshape(states, -1).T)
+
+
+class ProfileReader:
+    """Reads homology profiles with a library.
+
+    Args:
+        library: with a ``profile_sharpness``.
+    """
+
+    def __init__(self, library: Library) -> None:
+        self.states, width, _ = library.log_columns.shape
+        self._half = width // 2
+        self._log_prior = library.log_prior
+        self._projection = profile_projection(library)
+
+    def posteriors(self, profile: Profile) -> Iterator[Array]:
+        """Posteriors over the states at each residue of a profile (length, 20): (block, states), block after block."""
+        padded = np.pad(np.asarray(profile, dtype=np.float32), ((self._half, self._half), (0, 0)))
+        windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * self._half + 1, axis=0).transpose(0, 2, 1)
+        size = max(1, _BLOCK_NUMBERS // self.states)
+        for start in range(0, len(windows), size):
+            block = windows[start : start + size]
+            yield _softmax(block.reshape(len(block), -1) @ self._projection + self._log_prior)
+
+
+def _softmax(scores: Array) -> Array:
+    """Of each row, (n, states), in place."""
+    scores -= scores.max(axis=1, keepdims=True)
+    np.exp(scores, out=scores)
+    scores /= scores.sum(axis=1, keepdims=True)
+    return scores
 
 
 class ContextEncoder(ResidueEncoder):
@@ -78,7 +140,7 @@ class ContextEncoder(ResidueEncoder):
 
     def __init__(self, path: Path, pooling: str = "sqrt-mean", name: str | None = None) -> None:
         digest = file_hash(path)
-        library = _read_hmm(path, digest) if path.suffix == ".hmm" else _read_library(path)
+        library = read_library(path)
         states, width, _ = library.log_columns.shape
         self._log_prior = library.log_prior
         self._half = width // 2
@@ -132,17 +194,24 @@ class ContextEncoder(ResidueEncoder):
             for offset, table in enumerate(self._scores):
                 if not (masked and offset == self._half):
                     scores += table[ids[start + offset : start + offset + count]]
-            scores -= scores.max(axis=1, keepdims=True)
-            np.exp(scores, out=scores)
-            scores /= scores.sum(axis=1, keepdims=True)
-            yield scores
+            yield _softmax(scores)
+
+
+def read_library(source: Path | str) -> Library:
+    """Read a ``.hmm`` or ``.safetensors`` file, or the library in the package by its name.
+
+    Raises:
+        InputError: if the file is damaged or no library.
+    """
+    path = _shipped() if source == SHIPPED_NAME else Path(source)
+    return _read_hmm(path, file_hash(path)) if path.suffix == ".hmm" else _read_library(path)
 
 
 def save_library(path: Path, library: Library) -> None:
     """Write a library as safetensors: tensors ``log_prior`` and ``log_columns``, float32.
 
-    The file's metadata holds ``format`` (``"limbeck-context-library"``), ``sharpness``, ``license`` and
-    ``version`` as text.
+    The file's metadata holds ``format`` (``"limbeck-context-library"``), ``sharpness``, ``profile_sharpness`` if there
+    is one, ``license`` and ``version`` as text.
     """
     metadata = {
         "format": _FORMAT,
@@ -173,9 +242,11 @@ def _read_library(path: Path) -> Library:
         raise InputError(f"{path}: the context library holds numbers that are not finite; write it again")
     try:
         sharpness = float(metadata["sharpness"])
+        of_profiles = float(metadata["profile_sharpness"]) if "profile_sharpness" in metadata else None
     except (KeyError, ValueError):
         raise InputError(f"{path}: the context library's metadata state no sharpness; write it again") from None
-    return Library(prior, columns, sharpness, metadata.get("license", "unknown"), metadata.get("version", "1"))
+    license, version = metadata.get("license", "unknown"), metadata.get("version", "1")
+    return Library(prior, columns, sharpness, license, version, of_profiles)
 
 
 class _Lines:

@@ -16,6 +16,7 @@ __all__ = [
     "EncoderInfo",
     "Family",
     "Options",
+    "choose_layers",
     "file_hash",
     "fingerprint",
     "folder_config",
@@ -42,12 +43,14 @@ class EncoderInfo:
 class Options:
     """What a user may choose when loading an encoder; each family refuses what it does not have."""
 
-    layer: int | str | None = None
+    layer: int | str | Sequence[int] | None = None
+    """One layer, several side by side, or ``"all"``; ``None`` is the encoder's default."""
     precision: str = "auto"
     device: str = "auto"
     pooling: str | None = None
     threads: int | None = None
     """Most processor threads, for networks on the CPU; what is computed in NumPy follows ``OMP_NUM_THREADS``."""
+    dimension: int | None = None
 
     def check(
         self,
@@ -83,6 +86,45 @@ class Options:
 def _one_of(name: str, option: str, value: str, allowed: Sequence[str]) -> None:
     if value not in allowed:
         raise InputError(f"{name} has no {option} {value!r}; choose from: {', '.join(allowed)}")
+
+
+def choose_layers(
+    name: str, layer: int | str | Sequence[int] | None, *, depth: int, default: int, first: int = 1
+) -> tuple[int, ...]:
+    """Which layers the user chose, counted from the input, in the order asked for.
+
+    Args:
+        name: what the user called the encoder.
+        layer: a layer, several, ``"all"`` (1 to ``depth``), or ``None``; negative ones count from the end.
+        depth: the last layer.
+        default: what ``None`` stands for.
+        first: 0 if there is an input embedding to choose, else 1.
+
+    Raises:
+        InputError: if there is no such layer, or one is named twice.
+    """
+    if layer is None:
+        return (default,)
+    if isinstance(layer, str) and layer == "all":
+        return tuple(range(1, depth + 1))
+    several = isinstance(layer, Sequence) and not isinstance(layer, str)
+    wanted: list[Any] = list(layer) if several else [layer]  # type: ignore[arg-type]
+    chosen = tuple(_layer(name, one, depth, first) for one in wanted)
+    if not chosen:
+        raise InputError(f"{name}: no layer is named; choose {first} to {depth}, or leave the layer out")
+    if len(set(chosen)) < len(chosen):
+        raise InputError(f"{name}: a layer is named twice in {','.join(map(str, wanted))}; name each once")
+    return chosen
+
+
+def _layer(name: str, layer: object, depth: int, first: int) -> int:
+    if isinstance(layer, int) and not isinstance(layer, bool):
+        counted = layer if layer >= 0 else depth + 1 + layer
+        if first <= counted <= depth:
+            return counted
+    raise InputError(
+        f"{name}: there is no layer {layer!r}; choose {first} to {depth}, -1 for the last, several (6,12), or all"
+    )
 
 
 @dataclass(frozen=True, slots=True)

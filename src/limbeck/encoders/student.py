@@ -1,6 +1,7 @@
 """The distilled student, run by OpenVINO: no PyTorch at inference.
 
-A student is a folder with ``config.json``, ``model.safetensors`` and a model card ``README.md``. Its network is
+A student is a folder with ``config.json``, ``model.safetensors`` and a model card ``README.md``, and with files that
+other libraries need (``docs/student-folder.md``). Its network is
 :class:`limbeck.distillation.network.Student`; here the same computation is built as an OpenVINO graph from the
 weights, compiled for the machine on first use, and the compiled graph is cached.
 """
@@ -11,6 +12,7 @@ import hashlib
 import json
 import os
 import sys
+from collections.abc import Sequence
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
@@ -21,12 +23,12 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from limbeck.encoders.base import ResidueEncoder
+from limbeck.encoders.base import OnBatch, ResidueEncoder
 from limbeck.encoders.registry import EncoderInfo, Family, Options, folder_config
 from limbeck.errors import InputError
 from limbeck.residues import PAD_ID, to_ids
 
-__all__ = ["DEFAULT_NAME", "RANDOM_NAME", "StudentEncoder", "load_student", "random_student"]
+__all__ = ["DEFAULT_NAME", "RANDOM_NAME", "StudentEncoder", "load_student", "random_student", "student_files"]
 
 DEFAULT_NAME = "limbeck-9m"
 RANDOM_NAME = "random-student"
@@ -49,7 +51,8 @@ class StudentEncoder(ResidueEncoder):
         options: ``pooling`` is ``"contexts"`` (default: the square root of the mean context assignment, projected)
             or ``"mean"`` (mean of the residue vectors), by default what ``config`` says;
             ``precision`` is ``"f32"``, ``"bf16"``, or ``"auto"``: bf16 where the processor multiplies bf16 matrices,
-            else f32.
+            else f32; ``dimension`` is how many leading numbers of the protein vector to give, one of the
+            configuration's ``nested_dimensions``. Residue vectors are not nested, so there are none then.
 
     Raises:
         InputError: if the weights don't fit the configuration, or an option is unknown.
@@ -67,17 +70,19 @@ class StudentEncoder(ResidueEncoder):
         self.name = name
         self.version = str(config["version"])
         self.license = str(config["license"])
-        self.dimension = int(shape["width"])
+        self._width = int(shape["width"])
+        self.dimension = _nested_dimension(name, config, self.pooling, options.dimension)
         self.parameters = sum(value.size for value in weights.values())
         self.precision = _resolve_precision(options.precision)
         self._threads = options.threads
-        self.fingerprint = _fingerprint(shape, weights, self.pooling)
+        cut = self.dimension if self.dimension < self._width else None
+        self.fingerprint = _fingerprint(shape, weights, self.pooling, cut)
         # Residues further apart than the radius don't see each other: with this overlap the windows' features are
         # those of the whole protein, up to rounding.
         self.overlap = 2 * sum(self._dilations) * (self._kernel // 2)
         self.max_length = max(4096, 4 * self.overlap)
         self.token_budget = 16_384
-        self.bytes_per_token = 4 * (6 * self.dimension + 2 * int(shape["states"]))
+        self.bytes_per_token = 4 * (6 * self._width + 2 * int(shape["states"]))
 
     def forward(self, windows: list[str]) -> list[NDArray[np.float32]]:
         ids, _ = _padded(windows, [slice(None)] * len(windows))
@@ -92,7 +97,12 @@ class StudentEncoder(ResidueEncoder):
             return means
         # Rounding can leave a mean of probabilities a hair below zero.
         roots = np.sqrt(np.maximum(means, 1e-12))
-        return (roots - self._weights["center"]) @ self._weights["project.weight"].T
+        return (roots - self._weights["center"]) @ self._weights["project.weight"][: self.dimension].T
+
+    def encode_residues(self, sequences: Sequence[str], on_batch: OnBatch | None = None) -> list[NDArray[np.float32]]:
+        if self.dimension < self._width:
+            raise InputError(f"{self.name}: only protein vectors can be cut; leave the dimension out to get residues")
+        return super().encode_residues(sequences, on_batch)
 
     def log_probabilities(self, sequences: list[str]) -> list[NDArray[np.float32]]:
         """What residues the student expects at each position among the protein's relatives.
@@ -226,12 +236,26 @@ def _resolve_precision(precision: str) -> str:
     return "bf16" if "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
 
 
-def _fingerprint(shape: dict[str, Any], weights: Weights, pooling: str) -> str:
-    digest = hashlib.sha256(json.dumps([shape, pooling], sort_keys=True).encode())
+def _fingerprint(shape: dict[str, Any], weights: Weights, pooling: str, cut: int | None) -> str:
+    definition = [shape, pooling] if cut is None else [shape, pooling, cut]
+    digest = hashlib.sha256(json.dumps(definition, sort_keys=True).encode())
     for key in sorted(weights):
         digest.update(key.encode())
         digest.update(np.ascontiguousarray(weights[key], dtype=np.float32).data)
     return digest.hexdigest()
+
+
+def _nested_dimension(name: str, config: dict[str, Any], pooling: str, wanted: int | None) -> int:
+    """How many numbers a protein vector has, given how many the user wants."""
+    width = int(config["limbeck"]["width"])
+    if wanted is None or wanted == width:
+        return width
+    nested = config.get("nested_dimensions", [])
+    allowed = sorted({int(d) for d in nested if 0 < d < width} | {width}) if pooling == "contexts" else [width]
+    if wanted not in allowed:
+        listed = ", ".join(map(str, allowed))
+        raise InputError(f"{name} with pooling {pooling} has no dimension {wanted}; choose from: {listed}")
+    return wanted
 
 
 def expected_shapes(shape: dict[str, Any]) -> dict[str, tuple[int, ...]]:
@@ -262,6 +286,9 @@ def expected_shapes(shape: dict[str, Any]) -> dict[str, tuple[int, ...]]:
 def _check_config(name: str, config: dict[str, Any]) -> None:
     whole = {"version": str, "license": str, "pooling": str, "limbeck": dict}
     shape = {"width": int, "inner": int, "kernel": int, "states": int, "dilations": list}
+    nested = config.get("nested_dimensions", [])
+    if not isinstance(nested, list) or not all(isinstance(d, int) for d in nested):
+        raise InputError(f"{name}: nested_dimensions in config.json is no list of numbers; get the model again")
     for place, fields in ((config, whole), (config.get("limbeck", {}), shape)):
         for key, kind in fields.items():
             if not isinstance(place, dict) or not isinstance(place.get(key), kind):
@@ -275,11 +302,11 @@ def _check_shapes(name: str, shape: dict[str, Any], weights: Weights) -> None:
             raise InputError(f"{name}: tensor {key} should have shape {expected}, found {found}; get the model again")
 
 
-def load_student(path: str | Path = DEFAULT_NAME, options: Options = DEFAULTS) -> StudentEncoder:
-    """Load a student from its folder, or the one in the package by its name.
+def student_files(path: str | Path) -> tuple[dict[str, Any], Weights]:
+    """The configuration and the weights (by name, as stored) of a student's folder, or of one in the package.
 
     Raises:
-        InputError: if the folder is no student, or is damaged.
+        InputError: if it is no student, or is damaged.
     """
     folder = _shipped() if str(path) == DEFAULT_NAME else Path(path)
     try:
@@ -289,6 +316,16 @@ def load_student(path: str | Path = DEFAULT_NAME, options: Options = DEFAULTS) -
         raise InputError(f"{folder} is not a complete student: {error}; get the model again") from None
     if config is None or "limbeck" not in config:
         raise InputError(f"{folder}: config.json does not describe a limbeck student; get the model again")
+    return config, weights
+
+
+def load_student(path: str | Path = DEFAULT_NAME, options: Options = DEFAULTS) -> StudentEncoder:
+    """Load a student from its folder, or the one in the package by its name.
+
+    Raises:
+        InputError: if the folder is no student, or is damaged.
+    """
+    config, weights = student_files(path)
     return StudentEncoder(str(path), config, weights, options)
 
 

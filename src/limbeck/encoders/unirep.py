@@ -20,7 +20,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limbeck.encoders.base import Encoder, ResidueEncoder, cleaned
-from limbeck.encoders.registry import EncoderInfo, Family, Options, file_hash, fingerprint, safetensors_header
+from limbeck.encoders.registry import (
+    EncoderInfo,
+    Family,
+    Options,
+    choose_layers,
+    file_hash,
+    fingerprint,
+    safetensors_header,
+)
 from limbeck.errors import InputError
 from limbeck.residues import RESIDUES
 
@@ -55,17 +63,17 @@ class UniRepEncoder(ResidueEncoder):
 
     Args:
         path: the weights.
-        layer: 1 to the number of layers, negative from the end, or ``"all"`` for all side by side. By
+        layer: 1 to the number of layers, negative from the end; several or ``"all"`` side by side. By
             default 2, the best of the four at remote homology in both published small networks.
     """
 
-    def __init__(self, path: Path, layer: int | str | None = None) -> None:
+    def __init__(self, path: Path, layer: int | str | Sequence[int] | None = None) -> None:
         tensors = _read(path)
         self._embedding = tensors["embed"]
         self._head = tensors["head.weight"], tensors["head.bias"]
         self._layers = [_layer(tensors, i) for i in range(_depth(tensors))]
         self.layers = len(self._layers)
-        self._chosen = _choose(path, 2 if layer is None else layer, self.layers)
+        self._chosen = list(choose_layers(str(path), layer, depth=self.layers, default=2))
         self._units = len(self._head[0])
         digest = file_hash(path)
         self.name = str(path)
@@ -130,12 +138,12 @@ class UniRepEncoder(ResidueEncoder):
         edges = [0, *range(1, len(ids), _STEPS), len(ids)]
         for begin, end in pairwise(edges):
             inputs: Array = self._embedding[ids[begin:end]]
-            kept = []
+            kept = {}
             for index, layer in enumerate(self._layers[:depth]):
                 inputs = _scan(layer, inputs, hidden[index], cell[index])
                 if index + 1 in chosen:
-                    kept.append(inputs)
-            yield begin - 1, np.concatenate(kept, axis=2)
+                    kept[index + 1] = inputs
+            yield begin - 1, np.concatenate([kept[index] for index in chosen], axis=2)
 
 
 def _scan(layer: _Layer, inputs: Array, hidden: Array, cell: Array) -> Array:
@@ -179,14 +187,6 @@ def _token_ids(windows: list[str]) -> NDArray[np.intp]:
     for row, window in enumerate(windows):
         ids[1 : 1 + len(window), row] = table[np.frombuffer(window.encode(), dtype=np.uint8)]
     return ids
-
-
-def _choose(path: Path, layer: int | str, depth: int) -> list[int]:
-    if layer == "all":
-        return list(range(1, depth + 1))
-    if isinstance(layer, int) and layer != 0 and -depth <= layer <= depth:
-        return [layer if layer > 0 else depth + 1 + layer]
-    raise InputError(f"{path}: there is no layer {layer!r}; choose 1 to {depth}, -{depth} to -1, or all")
 
 
 def _depth(tensors: dict[str, Array]) -> int:

@@ -2,14 +2,14 @@
 
 A profile is the position-specific residue distribution of a protein, estimated from the alignments that
 MMseqs2 (Steinegger & Soeding 2017) finds for it in a corpus. Sequences are weighted by position-based
-weights (Henikoff & Henikoff 1994) and smoothed with BLOSUM62 pseudocounts after PSI-BLAST (Altschul et al. 1997),
-simplified: a column's evidence is how many different residues it shows itself, not an average over columns.
+weights (Henikoff & Henikoff 1994) and smoothed with BLOSUM62 pseudocounts after PSI-BLAST (Altschul et al. 1997):
+the evidence of a column is how many different residues the columns around it show on average.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import resources
 
 import numpy as np
@@ -17,11 +17,28 @@ from numpy.typing import NDArray
 
 from limbeck.residues import RESIDUES, UNKNOWN_ID, clean, to_ids
 
-__all__ = ["Alignment", "Profile", "background", "profile", "read_alignments", "substitution_probabilities"]
+__all__ = [
+    "MOST_CANDIDATES",
+    "MOST_RELATIVES",
+    "Alignment",
+    "Profile",
+    "background",
+    "profile",
+    "read_alignments",
+    "read_profiles",
+    "substitution_probabilities",
+]
+
+MOST_RELATIVES = 100
+"""Relatives of one protein that its profile counts, the most significant ones."""
+MOST_CANDIDATES = 150
+"""Proteins that a search aligns to one query; some prove to be no relatives."""
 
 GAP_ID = UNKNOWN_ID + 1
 BLOSUM62_LAMBDA = 0.3176
 PSEUDOCOUNT_WEIGHT = 5.0
+NEIGHBOURS = 15
+"""Columns on either side over which the evidence of an alignment is averaged."""
 # Robinson & Robinson (1991) residue frequencies, in the order of RESIDUES.
 _BACKGROUND = (
     0.07805, 0.01925, 0.05364, 0.06295, 0.03856, 0.07377, 0.02199, 0.05142, 0.05744, 0.09019,
@@ -90,9 +107,18 @@ def profile(sequence: str, alignments: Iterable[Alignment]) -> NDArray[np.float3
     total = weighted.sum(axis=1, keepdims=True)
     observed = np.where(total > 0, weighted / np.maximum(total, 1e-12), background())
     pseudo = observed @ _SUBSTITUTIONS
-    evidence = np.maximum(kinds[:, None] - 1.0, 0.5)
+    evidence = np.maximum(_smoothed(kinds)[:, None] - 1.0, 0.5)
     mixed = (evidence * observed + PSEUDOCOUNT_WEIGHT * pseudo) / (evidence + PSEUDOCOUNT_WEIGHT)
     return (mixed / mixed.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def _smoothed(kinds: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Mean of a column and its neighbours, so that a column which never varies counts for as much as its alignment is
+    deep: alone it would look like a protein without relatives."""
+    sums = np.concatenate([[0.0], np.cumsum(kinds, dtype=np.float64)])
+    middle = np.arange(len(kinds))
+    first, last = np.maximum(middle - NEIGHBOURS, 0), np.minimum(middle + NEIGHBOURS + 1, len(kinds))
+    return ((sums[last] - sums[first]) / (last - first)).astype(np.float32)
 
 
 def read_alignments(lines: Iterable[str]) -> Iterator[tuple[str, list[tuple[str, float, Alignment]]]]:
@@ -108,3 +134,29 @@ def read_alignments(lines: Iterable[str]) -> Iterator[tuple[str, list[tuple[str,
     split = (line.rstrip("\n").split("\t") for line in lines)
     for query, rows in itertools.groupby(split, key=lambda fields: fields[0]):
         yield query, [(r[1], float(r[3]), (int(r[2]) - 1, r[5], r[6])) for r in rows]
+
+
+def read_profiles(lines: Iterable[str], sequences: Mapping[str, str]) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    """Profiles of all queries of a search.
+
+    A target with the query's id is the query itself, which has its row in the profile already. Of targets with one id
+    only the first counts.
+
+    Args:
+        lines: as for :func:`read_alignments`.
+        sequences: {query id: cleaned sequence}.
+
+    Yields:
+        (query id, profile): first the queries of the table, then those for which nothing was found.
+    """
+    found: set[str] = set()
+    for query, rows in read_alignments(lines):
+        found.add(query)
+        relatives: dict[str, Alignment] = {}
+        for target, _, alignment in rows:
+            if target != query:
+                relatives.setdefault(target, alignment)
+        yield query, profile(sequences[query], itertools.islice(relatives.values(), MOST_RELATIVES))
+    for query, sequence in sequences.items():
+        if query not in found:
+            yield query, profile(sequence, [])

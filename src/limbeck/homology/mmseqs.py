@@ -5,23 +5,27 @@ from __future__ import annotations
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from limbeck.errors import InputError
 
-__all__ = ["Database", "MMseqs"]
+__all__ = ["LONGEST", "SEARCH_SETTINGS", "Database", "MMseqs", "is_installed", "version", "write_fasta"]
 
+LONGEST = 65_535
+"""MMseqs2 counts positions in 16 bits: it finds no relatives of a longer query."""
 ALIGNMENT_COLUMNS = "query,target,qstart,evalue,fident,qaln,taln"
+SEARCH_SETTINGS = ("-e", "1e-3", "-s", "5.7")
+"""E-value and sensitivity. The E-value depends on the residues of the target database, not on how many queries there
+are, so each query's relatives are its own."""
 
 
 class Database:
-    """A FASTA file as MMseqs2 knows it, in a temporary folder."""
+    """A database of MMseqs2's own: ``path`` and files whose names start with it."""
 
-    def __init__(self, runner: MMseqs, fasta: Path, name: str) -> None:
-        self.runner, self.path = runner, runner.folder / name
-        runner.run("createdb", fasta, self.path, "--dbtype", "1")
+    def __init__(self, runner: MMseqs, path: Path) -> None:
+        self.runner, self.path = runner, path
 
     def families(self) -> tuple[dict[str, str], set[str]]:
         """Group homologous proteins: {id: id of the family's representative}, and the ids that represent their near
@@ -51,13 +55,20 @@ class Database:
                 yield representative, member
 
     def search(self, queries: Database, hits: int) -> Path:
-        """Align each query to its relatives here (E-value 1e-3, sensitivity 5.7); the table that
-        :func:`limbeck.distillation.profiles.read_alignments` reads, grouped by query."""
+        """Align each query to its relatives here.
+
+        Args:
+            queries: a database in the runner's folder; the result lies beside it.
+            hits: most relatives of one query.
+
+        Returns:
+            The table that :func:`limbeck.homology.profiles.read_profiles` reads, grouped by query.
+        """
         result, table = queries.path.with_suffix(".hits"), queries.path.with_suffix(".tsv")
         run = self.runner.run
         run(
             "search", queries.path, self.path, result, self.runner.scratch,
-            "-e", "1e-3", "-s", "5.7", "--max-seqs", str(hits), "-a",
+            *SEARCH_SETTINGS, "--max-seqs", str(hits), "-a",
         )  # fmt: skip
         run("convertalis", queries.path, self.path, result, table, "--format-output", ALIGNMENT_COLUMNS)
         return table
@@ -71,20 +82,21 @@ class MMseqs:
     """
 
     def __init__(self, folder: Path, threads: int) -> None:
-        if not shutil.which("mmseqs"):
-            raise InputError("MMseqs2 is not installed; get it with 'apt install mmseqs2' or 'conda install mmseqs2'")
+        _require()
         self.folder, self.scratch, self.threads = folder, folder / "scratch", threads
 
     @classmethod
     @contextmanager
-    def open(cls, threads: int, beside: Path) -> Iterator[MMseqs]:
-        """A runner whose temporary folder lies beside a file, on the disk that has to hold the result anyway."""
-        with tempfile.TemporaryDirectory(prefix=".limbeck-", dir=beside.parent) as folder:
+    def open(cls, threads: int, beside: Path | None = None) -> Iterator[MMseqs]:
+        """A runner with a temporary folder: beside a file, on the disk that has to hold the result anyway, or where the
+        system keeps such folders."""
+        with tempfile.TemporaryDirectory(prefix=".limbeck-", dir=beside.parent if beside else None) as folder:
             yield cls(Path(folder), threads)
 
     def database(self, fasta: Path, name: str) -> Database:
         """Hand a FASTA file to MMseqs2."""
-        return Database(self, fasta, name)
+        self.run("createdb", fasta, self.folder / name, "--dbtype", "1")
+        return Database(self, self.folder / name)
 
     def run(self, step: str, *arguments: object) -> None:
         threaded = ["--threads", str(self.threads)] if step not in {"createdb", "createsubdb"} else []
@@ -93,3 +105,30 @@ class MMseqs:
         if done.returncode:
             lines = (done.stderr or done.stdout).strip().splitlines()
             raise InputError(f"mmseqs {step} failed: {lines[-1] if lines else done.returncode}")
+
+
+def is_installed() -> bool:
+    """Whether the program ``mmseqs`` is on the path."""
+    return shutil.which("mmseqs") is not None
+
+
+def version() -> str:
+    """The program's version, as it tells it: ``"14-7e284"``.
+
+    Raises:
+        InputError: if it is not installed.
+    """
+    _require()
+    return subprocess.run(["mmseqs", "version"], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def write_fasta(path: Path, sequences: Iterable[tuple[str, str]]) -> Path:
+    """Write (id, sequence) pairs, a line each, and return the path."""
+    with path.open("w") as file:
+        file.writelines(f">{name}\n{sequence}\n" for name, sequence in sequences)
+    return path
+
+
+def _require() -> None:
+    if not is_installed():
+        raise InputError("MMseqs2 is not installed; get it with 'apt install mmseqs2' or 'conda install mmseqs2'")
