@@ -15,16 +15,15 @@ torch.set_num_threads(1)
 import limbeck  # noqa: E402
 from limbeck.distillation import corpus as corpus_module  # noqa: E402
 from limbeck.distillation.config import StudentConfig, TrainingConfig  # noqa: E402
-from limbeck.distillation.context_library import fit, fit_library, windows  # noqa: E402
+from limbeck.distillation.context_library import fit, fit_library  # noqa: E402
 from limbeck.distillation.corpus import BatchDraw, Corpus, write_corpus  # noqa: E402
 from limbeck.distillation.distill import distill  # noqa: E402
-from limbeck.distillation.features import TeacherFeatures  # noqa: E402
 from limbeck.distillation.network import Student  # noqa: E402
 from limbeck.distillation.objectives import Contexts, FamilyContrast  # noqa: E402
-from limbeck.distillation.profiles import profile  # noqa: E402
 from limbeck.distillation.projection import fit_projection, principal_components  # noqa: E402
 from limbeck.distillation.training import learning_rate, train  # noqa: E402
 from limbeck.errors import InputError  # noqa: E402
+from limbeck.homology.profiles import profile  # noqa: E402
 from limbeck.residues import RESIDUES, UNKNOWN_ID, to_ids  # noqa: E402
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "mycoplasma_genitalium.fasta.gz"
@@ -151,40 +150,6 @@ def test_library_likelihood_never_falls(corpus):
     assert seen[-1] > seen[0]
 
 
-def test_posterior_is_the_library_read_window_by_window(corpus, library):
-    from safetensors.numpy import load_file
-
-    from limbeck.distillation.context_library import PROFILE_SHARPNESS
-    from limbeck.encoders.contexts import position_weights
-
-    objective = Contexts(library, TINY)
-    some = corpus.profiles[:30].astype(np.float32)
-    padded = np.pad(some, ((6, 6), (0, 0)))[None]
-    tensors = load_file(library)
-    weighted = PROFILE_SHARPNESS * position_weights(13)[:, None] * tensors["log_columns"]
-    logits = np.einsum("lwa,kwa->lk", windows(some, 13), weighted) + tensors["log_prior"]
-    expected = np.exp(logits - logits.max(1, keepdims=True))
-    expected /= expected.sum(1, keepdims=True)
-    got = objective.posterior(torch.from_numpy(padded))[0].numpy()
-    np.testing.assert_allclose(got, expected, atol=0.05)  # matrix product in bfloat16
-
-
-def test_contrast_prefers_families_together():
-    families = torch.tensor([0, 0, 1, 1])
-    together = torch.tensor([[1.0, 0], [1, 0], [0, 1], [0, 1]])
-    apart = torch.tensor([[1.0, 0], [0, 1], [1, 0], [0, 1]])
-    loss = {name: FamilyContrast(2, memory=8)(z, families) for name, z in [("together", together), ("apart", apart)]}
-    assert loss["together"] < 0.1 < loss["apart"]
-
-
-def test_contrast_without_relatives_is_zero_and_remembers():
-    contrast = FamilyContrast(2, memory=3)
-    assert contrast(torch.eye(2), torch.tensor([0, 1])) == 0
-    assert contrast.families.tolist() == [0, 1, -1]
-    contrast(torch.eye(2), torch.tensor([2, 3]))
-    assert contrast.families.tolist() == [3, 1, 2]
-
-
 def test_learning_rate_warms_up_and_decays():
     rates = [learning_rate(step, dataclasses.replace(QUICK, steps=100, warmup=10)) for step in range(100)]
     assert max(rates) == pytest.approx(QUICK.learning_rate)
@@ -209,8 +174,9 @@ def test_network_ignores_padding_and_sees_no_further_than_its_radius():
 def test_training_lowers_the_loss_on_held_out_families(corpus, library, tmp_path):
     config = dataclasses.replace(QUICK, steps=40, evaluate_every=10, learning_rate=5e-3)
     seen = []
-    train(config, corpus, [Contexts(library, TINY)], tmp_path / "run", report=seen.append)
-    validations = [p.validation for p in seen if p.validation]
+    objectives = [Contexts(library, TINY), FamilyContrast(TINY.width, weight=0.3)]
+    train(config, corpus, objectives, tmp_path / "run", report=seen.append)
+    validations = [p.evaluation["validation"] for p in seen if p.evaluation]
     assert validations[-1]["contexts"] < 0.95 * validations[0]["contexts"]
     assert set(seen[0].losses) == {"contexts", "profile", "protein", "contrast"}
 
@@ -238,30 +204,6 @@ def test_unfinished_run_is_not_overwritten(corpus, library, tmp_path):
         train(QUICK, corpus, objectives, tmp_path)
     with pytest.raises(InputError, match="was trained with another steps"):
         train(dataclasses.replace(QUICK, steps=7), corpus, objectives, tmp_path, resume=True)
-
-
-def test_student_needs_the_librarys_number_of_states(library):
-    with pytest.raises(InputError, match="has 24 contexts, the student 20; use --states 24"):
-        Contexts(library, dataclasses.replace(TINY, states=20))
-
-
-def test_student_starts_from_the_teachers_principal_components(corpus, library):
-    """With the teacher's own posteriors as its assignments, the untrained student's vector is the teacher's."""
-    torch.manual_seed(0)
-    student, objective = Student(TINY).eval(), Contexts(library, TINY)
-    objective.prepare(student, corpus)
-    batch = corpus.crop(np.arange(20), 512, np.random.default_rng(0), margin=objective.margin)
-    mask = torch.from_numpy(batch.mask)[..., None].float()
-    posterior, profiles = objective.targets(batch)
-    mean = (posterior * mask).sum(1) / mask.sum(1)
-    with torch.no_grad():
-        outputs = student(torch.from_numpy(batch.ids.astype(np.int64)), mask)
-        same = outputs._replace(vectors=student.protein(mean), contexts=posterior.clamp_min(1e-30).log())
-        losses = objective(same, [posterior, profiles])
-        other = objective(outputs, [posterior, profiles])
-    assert losses["protein"] == pytest.approx(0, abs=1e-4)
-    assert losses["contexts"] == pytest.approx(0, abs=1e-4)
-    assert other["protein"] > 0.3
 
 
 def test_distilled_student_loads_and_equals_its_network(corpus_file, library, tmp_path, monkeypatch):
@@ -303,39 +245,6 @@ def test_any_encoder_can_teach_and_its_features_are_computed_once(corpus_file, t
     assert len(seen) == 1
     losses = json.loads((tmp_path / "a/training/log.jsonl").read_text().splitlines()[-1])["validation"]
     assert set(losses) == {"one-hot residues", "one-hot proteins", "hidden"}
-
-
-def test_interrupted_features_go_on_and_are_the_same(corpus, tmp_path, monkeypatch):
-    monkeypatch.setattr("limbeck.distillation.features.PROTEINS_PER_STEP", 20)
-    teacher = limbeck.load("one-hot")
-
-    def stop(done, total):
-        if done > total / 2:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        TeacherFeatures(tmp_path, teacher, corpus, stop)
-    calls = []
-    resumed = TeacherFeatures(tmp_path, teacher, corpus, lambda done, total: calls.append(done))
-    assert 0 < len(calls) < 5
-    crop = resumed.crops(np.array([80]), np.array([3]), 16)[0]
-    onehot = np.eye(20)[to_ids(corpus.sequence(80))[3:19]]
-    np.testing.assert_allclose(crop * resumed.scale + resumed.mean, onehot, atol=1e-3)
-
-
-def test_features_that_are_not_finite_are_refused(corpus, tmp_path, monkeypatch):
-    teacher = limbeck.load("one-hot")
-    monkeypatch.setattr(teacher, "encode_residues", lambda s: [np.full((len(x), 20), np.nan) for x in s])
-    with pytest.raises(InputError, match="teacher one-hot gives features that are not finite for protein 1"):
-        TeacherFeatures(tmp_path, teacher, corpus)
-
-
-def test_features_that_do_not_fit_the_disk_are_refused(corpus, tmp_path, monkeypatch):
-    import shutil
-
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 10, 5))
-    with pytest.raises(InputError, match=r"the features of one-hot need .* free; choose another --cache"):
-        TeacherFeatures(tmp_path, limbeck.load("one-hot"), corpus)
 
 
 def test_pretraining_from_scratch_needs_only_proteins(tmp_path):
@@ -390,26 +299,16 @@ def test_damaged_checkpoint_is_one_line(corpus, library, tmp_path):
         train(QUICK, corpus, [Contexts(library, TINY)], tmp_path, resume=True)
 
 
-@pytest.mark.parametrize("damage", ["values", "state"])
-def test_damaged_features_are_computed_again(corpus, tmp_path, damage):
-    teacher = limbeck.load("one-hot")
-    first = TeacherFeatures(tmp_path, teacher, corpus)
-    expected = first.crops(np.array([5]), np.array([0]), 20)
-    if damage == "values":
-        (first.folder / "residues.npy").unlink()
-    else:
-        (first.folder / "state.json").write_text("{")
-    again = TeacherFeatures(tmp_path, teacher, corpus)
-    np.testing.assert_array_equal(again.crops(np.array([5]), np.array([0]), 20), expected)
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"steps": 0}, "--steps must be at least 1, not 0"),
         ({"evaluate_every": 0}, "--evaluate-every must be at least 1"),
         ({"masked": 1.0}, "--masked must be at least 0 and below 1"),
-        ({"precision": "fp16"}, "--precision must be bf16 or f32, not 'fp16'"),
+        ({"precision": "fp16"}, "--precision must be auto, bf16 or f32, not 'fp16'"),
+        ({"subset": 0}, "--subset must be above 0 and at most 1"),
+        ({"objectives": ("match", "l2")}, "--objectives must be match, kl or relational, not 'l2'"),
+        ({"teachers_used": "best"}, "--teachers-used must be all, dropping or selector, not 'best'"),
         ({"warmup": -1}, "--warmup must be at least 0"),
     ],
 )

@@ -7,7 +7,8 @@ import dataclasses
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -63,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_profiles(verbs)
     _add_contexts(verbs)
     _add_distill(verbs)
+    _add_report(verbs)
     return parser
 
 
@@ -102,9 +104,14 @@ def _add_embed(verbs: Any) -> None:
         metavar="NAME",
         help="a name from `limbeck encoders`, a hub name, or the path of a model (default: limbeck's own)",
     )
-    group.add_argument("--layer", metavar="N", type=_layer, help="layer whose features to take; -1 is the last")
+    group.add_argument(
+        "--layer", metavar="N[,N...]", type=_layer,
+        help="layer whose features to take: one, several side by side (6,12,33), or all; -1 is the last",
+    )  # fmt: skip
     group.add_argument("--pooling", metavar="P", help="how residues become one vector, where an encoder has a choice")
-    group.add_argument("--precision", default="auto", help="auto, f32 or bf16 (default: auto)")
+    group.add_argument(
+        "--precision", default="auto", help="auto, f32, bf16 or f16, where an encoder has it (default: auto)"
+    )
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
 
     group = parser.add_argument_group("input")
@@ -209,13 +216,19 @@ def _add_profiles(verbs: Any) -> None:
     parser.set_defaults(run=_profiles)
     parser.add_argument("input", metavar="FILE", help="proteins, in any format that `limbeck embed` reads")
     parser.add_argument("-o", "--output", required=True, metavar="CORPUS", help="the corpus to write (.h5)")
+    parser.add_argument(
+        "--per-family", type=int, default=3, metavar="N",
+        help="most proteins of one family that get a profile (default: 3)",
+    )  # fmt: skip
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, metavar="N", help="default: all")
 
 
 def _profiles(options: argparse.Namespace) -> None:
     from limbeck.distillation.homology import build_corpus
 
-    proteins, residues = build_corpus(Path(options.input), Path(options.output), threads=options.threads, say=_say)
+    proteins, residues = build_corpus(
+        Path(options.input), Path(options.output), per_family=options.per_family, threads=options.threads, say=_say
+    )
     _say(f"{options.output}: {proteins:,} proteins, {residues:,} residues")
 
 
@@ -257,28 +270,56 @@ def _add_distill(verbs: Any) -> None:
     parser = verbs.add_parser(
         "distill",
         help="train a student from teachers, or from scratch",
-        description="Distil teachers into a student; without any, pretrain one by naming hidden residues.",
+        description="Distil teachers into a student; without any, pretrain one by naming hidden residues.\n"
+        "A run that was interrupted goes on with --resume.",
         epilog="examples:\n"
         "  limbeck distill corpus.h5 --contexts library.safetensors -o my-student\n"
         "  limbeck distill proteins.fasta --teacher facebook/esm2_t33_650M_UR50D --device cuda -o my-student\n"
-        "  limbeck distill corpus.h5 --contexts library.safetensors -o my-student --resume\n",
+        "  limbeck distill proteins.fasta --teacher facebook/esm2_t33_650M_UR50D@20,33 \\\n"
+        "      --teacher Rostlab/prot_t5_xl_half_uniref50-enc --share 0.2 --cache features -o my-student\n"
+        "  limbeck distill proteins.fasta -o pretrained        # no teacher: masked residues\n"
+        "  torchrun --nproc-per-node 2 -m limbeck distill corpus.h5 --processes 2 ...\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(run=_distill)
     parser.add_argument("corpus", metavar="CORPUS", help="proteins in a file, or what `limbeck profiles` wrote")
     parser.add_argument("-o", "--output", required=True, metavar="FOLDER", help="the student's folder")
-    parser.add_argument("--contexts", metavar="LIBRARY", help="a context library; the corpus needs profiles")
-    parser.add_argument(
-        "--teacher", action="append", default=[], dest="teachers", metavar="ENCODER",
-        help="an encoder by name or path; may be given several times",
+    group = parser.add_argument_group("teachers")
+    group.add_argument("--contexts", metavar="LIBRARY", help="a context library; the corpus needs profiles")
+    group.add_argument(
+        "--teacher", action="append", default=[], dest="teachers", metavar="ENCODER[@LAYERS]",
+        help="an encoder by name or path, and its layers (@33 or @20,33 or @all); may be given several times",
     )  # fmt: skip
-    parser.add_argument("--cache", metavar="FOLDER", help="where features of teachers are kept between runs")
-    parser.add_argument("--name", help="the student's name (default: the folder's)")
-    parser.add_argument("--license", default="unknown", help="licence of its weights, SPDX; teachers' may bind it")
-    parser.add_argument("--device", default="cpu", help="cpu (default), cuda or mps")
-    parser.add_argument("--resume", action="store_true", help="go on with an unfinished run")
+    group.add_argument("--cache", metavar="FOLDER", help="where features of teachers are kept between runs")
+    group.add_argument(
+        "--share", type=float, default=0.25, metavar="N",
+        help="part of the residues whose features are kept; 0 keeps those of proteins alone (default: 0.25)",
+    )  # fmt: skip
+    group.add_argument(
+        "--live", action="append", default=[], metavar="ENCODER",
+        help="a teacher that is cheap: computed whenever it is needed instead of kept",
+    )  # fmt: skip
+    group.add_argument(
+        "--teacher-license", action="append", default=[], metavar="ENCODER=LICENCE", dest="teacher_licenses",
+        help="licence of a teacher that has no note of it",
+    )  # fmt: skip
+    group = parser.add_argument_group("student")
+    group.add_argument("--start", metavar="STUDENT", help="go out from the weights of a student, in its shape")
+    group.add_argument("--name", help="the student's name (default: the folder's)")
+    group.add_argument("--license", help="licence of its weights, SPDX; its teachers' must allow it (default: none)")
+    group = parser.add_argument_group("run")
+    group.add_argument("--resume", action="store_true", help="go on with an unfinished run")
+    group.add_argument("--tensorboard", action="store_true", help="write curves to FOLDER/training/tensorboard")
+    group.add_argument("--probes", action="store_true", help="score the student at each validation (15 s or so each)")
+    _add_machines(group)
     _add_fields(parser.add_argument_group("training"), TrainingConfig)
     _add_fields(parser.add_argument_group("shape of the student"), StudentConfig)
+
+
+def _add_machines(group: Any) -> None:
+    group.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:1, mps or auto")
+    group.add_argument("--processes", type=int, default=1, metavar="N", help="processes on this machine (default: 1)")
+    group.add_argument("--nodes", type=int, default=1, metavar="N", help="machines, started by torchrun (default: 1)")
 
 
 def _add_fields(group: Any, config: type[TrainingConfig | StudentConfig]) -> None:
@@ -292,10 +333,16 @@ def _add_fields(group: Any, config: type[TrainingConfig | StudentConfig]) -> Non
             group.add_argument(flag, action=argparse.BooleanOptionalAction, default=default, help=help_text)
             continue
         shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
-        kind = _integers if isinstance(default, tuple) else type(default)
+        kind: Any = type(default)
+        if isinstance(default, tuple):
+            kind = _integers if isinstance(default[0], int) else _words
         group.add_argument(
             flag, type=kind, default=default, metavar="N", help=f"{field.metadata['help']} (default: {shown})"
         )
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(","))
 
 
 def _integers(text: str) -> tuple[int, ...]:
@@ -310,10 +357,43 @@ def _from_fields(options: argparse.Namespace, config: type[Any], **others: Any) 
 def _distill(options: argparse.Namespace) -> None:
     _need_pytorch()
     from limbeck.distillation.distill import distill
+    from limbeck.distillation.training import Machines
 
     options.when_interrupted = "; the same command with --resume goes on from the last checkpoint"
     config = _from_fields(options, TrainingConfig, student=_from_fields(options, StudentConfig))
-    with Progress("distilling", "residues", config.steps * config.batch_residues, shown=True) as progress:
+    probe = None
+    if options.probes:
+        from limbeck.benchmarks import quick_probes as probe
+    with _training_progress("distilling", config) as report:
+        folder = distill(
+            options.corpus,
+            options.output,
+            contexts=options.contexts,
+            teachers=options.teachers,
+            cache=options.cache,
+            share=options.share,
+            live=options.live,
+            start=options.start,
+            config=config,
+            name=options.name,
+            license=options.license,
+            teacher_licenses=options.teacher_licenses,
+            machines=Machines(options.device, options.processes, options.nodes),
+            resume=options.resume,
+            tensorboard=options.tensorboard,
+            command=["limbeck", *sys.argv[1:]],
+            probe=probe,
+            report=report,
+            on_features=lambda name, part, whole: _say(f"features of {name}: {part:,} of {whole:,} residues"),
+        )
+    if _is_first():
+        _say(f"{folder}: a student; limbeck embed proteins.fasta --encoder {folder}")
+
+
+@contextmanager
+def _training_progress(verb: str, config: TrainingConfig) -> Iterator[Any]:
+    """A bar over the residues of a run, and a line for each validation."""
+    with Progress(verb, "residues", config.steps * config.batch_residues, shown=_is_first()) as progress:
         done = 0
 
         def report(step: Any) -> None:
@@ -322,22 +402,48 @@ def _distill(options: argparse.Namespace) -> None:
             progress.note(f"step {step.step}, {losses}")
             (progress.skip if done == 0 else progress.update)((step.step - done) * config.batch_residues)
             done = step.step
+            if step.evaluation:
+                values = step.evaluation["validation"] | step.evaluation["probes"]
+                _say(f"step {step.step}, held out: {', '.join(f'{k} {v:.3f}' for k, v in values.items())}")
 
-        folder = distill(
-            options.corpus,
-            options.output,
-            contexts=options.contexts,
-            teachers=options.teachers,
-            cache=options.cache,
-            config=config,
-            name=options.name,
-            license=options.license,
-            device=options.device,
-            resume=options.resume,
-            report=report,
-            on_features=lambda name, part, whole: _say(f"features of {name}: {part:,} of {whole:,} residues"),
-        )
-    _say(f"{folder}: a student; limbeck embed proteins.fasta --encoder {folder}")
+        yield report
+
+
+def _add_report(verbs: Any) -> None:
+    parser = verbs.add_parser(
+        "report",
+        help="write a page about the training of one or several students",
+        description="Write one HTML page: curves, students compared at equal loss, residues by the course of their loss.",
+        epilog="examples:\n  limbeck report my-student -o report.html\n  limbeck report small large -o both.html\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=_report)
+    parser.add_argument(
+        "folders", nargs="+", type=Path, metavar="FOLDER", help="a student's folder, finished or in training"
+    )
+    parser.add_argument(
+        "-o", "--output", type=Path, default=Path("report.html"), metavar="FILE", help="default: report.html"
+    )
+    parser.add_argument(
+        "--loss", metavar="NAME", help="loss at which students are compared (default: that of residues)"
+    )
+    parser.add_argument(
+        "--threshold", type=float, default=0.1, metavar="NATS",
+        help="change by which a residue's loss falls or rises (default: 0.1)",
+    )  # fmt: skip
+
+
+def _report(options: argparse.Namespace) -> None:
+    try:
+        from limbeck.distillation.report import write_report
+    except ImportError:
+        raise InputError("a report needs jinja2; pip install 'limbeck[train]'") from None
+    _say(f"{write_report(options.folders, options.output, loss=options.loss, threshold=options.threshold)}: the report")
+
+
+def _is_first() -> bool:
+    """Of several processes of one run, started by torchrun or Fabric, the first speaks."""
+    return os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"
 
 
 def _need_pytorch() -> None:
@@ -356,8 +462,11 @@ def _in_millions(count: int) -> str:
     return f"{count / 1e6:,.1f} M" if count >= 100_000 else f"{count:,}"
 
 
-def _layer(text: str) -> int | str:
-    return text if text == "all" else int(text)
+def _layer(text: str) -> int | str | tuple[int, ...]:
+    if text == "all":
+        return text
+    layers = _integers(text)
+    return layers[0] if len(layers) == 1 else layers
 
 
 if __name__ == "__main__":

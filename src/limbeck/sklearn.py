@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,7 @@ class ProteinEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         self,
         encoder: str | os.PathLike[str] | None = None,
         *,
-        layer: int | str | None = None,
+        layer: int | str | Sequence[int] | None = None,
         precision: str = "auto",
         device: str = "auto",
         pooling: str | None = None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -22,6 +22,7 @@ __all__ = ["CROP_LENGTHS", "Batch", "BatchDraw", "Corpus", "write_corpus"]
 CROP_LENGTHS = (128, 256, 384, 512)
 """Every batch has one of these lengths: shapes that never change can be compiled."""
 MINIMUM_LENGTH = 40
+_ROWS = ("ids", "mask", "hidden", "residues", "profiles", "proteins", "starts", "families")
 _LETTERS = np.frombuffer((RESIDUES + "X").encode(), dtype=np.uint8)
 
 
@@ -46,6 +47,25 @@ class Batch:
     """(rows,) first residue of the crop."""
     families: NDArray[np.int64]
     """(rows,) family of the protein."""
+    residues_per_row: float
+    """Mean number of residues in a row of the whole batch, of which this may be a part: a loss divided by it averages
+    over processes and micro-batches to what it would be over the whole."""
+    hidden_per_row: float
+    """The same for hidden residues; above 0 even if there is none."""
+
+    def __len__(self) -> int:
+        return len(self.proteins)
+
+    def parts(self, count: int) -> list[Batch]:
+        """The batch in ``count`` parts of equal numbers of rows, each with pairs of one family left together."""
+        rows = {name: getattr(self, name) for name in _ROWS if getattr(self, name) is not None}
+        size = len(self) // count
+        if size * count != len(self):
+            raise ValueError(f"{len(self)} rows cannot be split into {count} equal parts")
+        return [
+            replace(self, **{name: value[i * size : (i + 1) * size] for name, value in rows.items()})
+            for i in range(count)
+        ]
 
 
 def write_corpus(path: Path, proteins: Iterable[tuple[str, str, str, NDArray[np.floating]]]) -> tuple[int, int]:
@@ -166,37 +186,59 @@ class Corpus:
         hidden = mask & (rng.random(ids.shape) < masked)
         residues = ids.copy()
         ids[hidden] = UNKNOWN_ID
-        return Batch(ids, mask, hidden, residues, profiles, proteins, starts, self.families[proteins])
+        per_row = float(mask.sum() / rows), max(float(hidden.sum() / rows), 1e-6)
+        return Batch(ids, mask, hidden, residues, profiles, proteins, starts, self.families[proteins], *per_row)
 
 
 class BatchDraw:
     """Draws batches as a function of the seed and the step alone, so that a resumed run sees what an
     uninterrupted one would have seen.
 
-    Half of a batch are pairs from one family, for contrast; the other half are single proteins. A protein is
-    cropped to the longest of ``CROP_LENGTHS`` that it fills.
+    Up to half of a batch are pairs from one family, for contrast; the rest are single proteins. A protein is
+    cropped to the longest of ``CROP_LENGTHS`` that it fills. How often a length occurs follows from the residues that
+    the corpus has at it.
 
     Args:
         corpus: where to draw from.
         residues: residues in a batch, about.
         seed: changes every draw.
         validation: draw from the families held out.
+        by_family: draw families evenly, and a protein of each, instead of proteins evenly.
+        chosen: (proteins,) bool, the proteins that may be drawn; all by default.
+        multiple: the number of rows is a multiple of it.
     """
 
-    def __init__(self, corpus: Corpus, residues: int, seed: int, validation: bool = False) -> None:
-        self.corpus, self.residues, self.seed = corpus, residues, seed
+    def __init__(
+        self,
+        corpus: Corpus,
+        residues: int,
+        seed: int,
+        *,
+        validation: bool = False,
+        by_family: bool = False,
+        chosen: NDArray[np.bool_] | None = None,
+        multiple: int = 1,
+    ) -> None:
+        self.corpus, self.residues, self.seed, self.multiple = corpus, residues, seed, multiple
         usable = (corpus.is_validation == validation) & (corpus.lengths >= MINIMUM_LENGTH)
+        if chosen is not None:
+            usable &= chosen
+        votes = np.ones(len(corpus))
+        if by_family:
+            sizes = np.bincount(corpus.families[usable], minlength=corpus.families.max() + 1)
+            votes = 1.0 / np.maximum(sizes, 1)[corpus.families]
         bucket = np.maximum(np.searchsorted(CROP_LENGTHS, corpus.lengths, side="right") - 1, 0)
         self._singles = [np.flatnonzero(usable & (bucket == b)) for b in range(len(CROP_LENGTHS))]
         self._pairs = [
             self._family_members(np.flatnonzero(usable & (bucket >= b) & (bucket <= b + 1)))
             for b in range(len(CROP_LENGTHS))
         ]
-        weight = np.array([len(s) * length for s, length in zip(self._singles, CROP_LENGTHS, strict=True)], dtype=float)
+        weight = np.array([votes[s].sum() * length for s, length in zip(self._singles, CROP_LENGTHS, strict=True)])
         if not weight.sum():
             kind = "validation" if validation else "training"
             raise InputError(f"the corpus has no {kind} protein of at least {MINIMUM_LENGTH} residues")
         self._probability = weight / weight.sum()
+        self._votes = [votes[s] / votes[s].sum() if by_family and len(s) else None for s in self._singles]
 
     def _family_members(self, proteins: NDArray[np.int64]) -> list[NDArray[np.int64]]:
         order = proteins[np.argsort(self.corpus.families[proteins], kind="stable")]
@@ -208,11 +250,13 @@ class BatchDraw:
         rng = np.random.default_rng([self.seed, step])
         bucket = int(rng.choice(len(CROP_LENGTHS), p=self._probability))
         length = CROP_LENGTHS[bucket]
-        rows = max(2, self.residues // length)
+        # An even number to a part, so that a pair is never split.
+        unit = 2 * self.multiple
+        rows = max(unit, self.residues // length // unit * unit)
         families = self._pairs[bucket]
         chosen: list[NDArray[np.int64]] = []
         for index in rng.choice(len(families), size=min(rows // 4, len(families)), replace=False):
             chosen.append(rng.choice(families[index], size=2, replace=False))
         paired = sum(map(len, chosen))
-        chosen.append(rng.choice(self._singles[bucket], size=rows - paired))
+        chosen.append(rng.choice(self._singles[bucket], size=rows - paired, p=self._votes[bucket]))
         return self.corpus.crop(np.concatenate(chosen), length, rng, margin=margin, masked=masked)

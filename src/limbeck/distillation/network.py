@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from limbeck.distillation.config import StudentConfig
 from limbeck.residues import PAD_ID, RESIDUES
 
-__all__ = ["Outputs", "Student"]
+__all__ = ["Outputs", "Student", "Subnetwork"]
 
 
 CENTER_MOMENTUM = 0.02
@@ -36,6 +36,19 @@ class Outputs(NamedTuple):
     """(batch, length, 20) log-probabilities of residues among the relatives."""
     vectors: Tensor
     """(batch, width) protein vectors."""
+    roots: Tensor
+    """(batch, states) square roots of the proteins' mean context assignments, which the vectors are projected from."""
+
+
+class Subnetwork(NamedTuple):
+    """The part of a student that is computed in one training step; see :mod:`limbeck.distillation.subnetworks`."""
+
+    blocks: tuple[int, ...]
+    """Indices of the blocks that take part."""
+    channels: Tensor | None
+    """Inner channels that take part, the same in each block; ``None`` for all."""
+    scale: float
+    """What a block's output is multiplied by, so that its expectation is that of the whole network."""
 
 
 class Block(nn.Module):
@@ -45,10 +58,21 @@ class Block(nn.Module):
         self.conv = nn.Conv1d(width, inner, kernel, padding=dilation * (kernel // 2), dilation=dilation)
         self.out = nn.Linear(inner, width)
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """x (batch, length, width), mask (batch, length, 1): padding is zero at every convolution, so none leaks."""
-        h = self.conv((self.norm(x) * mask).transpose(1, 2)).transpose(1, 2)
-        return x + self.out(F.gelu(h, approximate="tanh"))
+    def forward(self, x: Tensor, mask: Tensor, channels: Tensor | None = None, scale: float = 1.0) -> Tensor:
+        """x (batch, length, width), mask (batch, length, 1): padding is zero at every convolution, so none leaks.
+
+        ``channels`` are those inner channels that take part, all by default; ``scale`` makes up for those that don't.
+        """
+        h = (self.norm(x) * mask).transpose(1, 2)
+        if channels is None:
+            h = self.conv(h)
+            weight = self.out.weight
+        else:
+            conv = self.conv
+            kernel, bias = conv.weight[channels], None if conv.bias is None else conv.bias[channels]
+            h = F.conv1d(h, kernel, bias, padding=conv.padding, dilation=conv.dilation)
+            weight = self.out.weight[:, channels]
+        return x + scale * F.linear(F.gelu(h.transpose(1, 2), approximate="tanh"), weight, self.out.bias)
 
 
 class Student(nn.Module):
@@ -72,31 +96,29 @@ class Student(nn.Module):
             nn.init.normal_(block.out.weight, std=0.5 * (config.inner * len(config.dilations)) ** -0.5)
         nn.init.orthogonal_(self.project.weight)
 
-    def residues(self, ids: Tensor, mask: Tensor) -> Tensor:
+    def residues(self, ids: Tensor, mask: Tensor, part: Subnetwork | None = None) -> Tensor:
         """Residue features (batch, length, width) of ids (batch, length) under a 0/1 mask (batch, length, 1)."""
         x = self.embed(ids)
-        for block in self.blocks:
-            x = block(x, mask)
+        for index, block in enumerate(self.blocks):
+            if part is None:
+                x = block(x, mask)
+            elif index in part.blocks:
+                x = block(x, mask, part.channels, part.scale)
         return self.norm(x)
 
-    def protein(self, assignments: Tensor) -> Tensor:
-        """Protein vectors (n, width) from mean context assignments (n, states).
+    def follow(self, roots: Tensor) -> None:
+        """Move ``center``, what all proteins share, towards the mean (states,) of ``Outputs.roots`` over a batch."""
+        with torch.no_grad():
+            self.center.lerp_(roots, CENTER_MOMENTUM)
 
-        The square root before the projection is Hellinger's: it lets rare contexts speak beside frequent ones. All
-        proteins share most of it, so the average over proteins is taken off: a running average while training.
-        """
-        roots = assignments.clamp_min(1e-12).sqrt()
-        vectors: Tensor = self.project(roots - self.center)
-        if self.training:
-            with torch.no_grad():
-                self.center.lerp_(roots.mean(0), CENTER_MOMENTUM)
-        return vectors
-
-    def forward(self, ids: Tensor, mask: Tensor) -> Outputs:
+    def forward(self, ids: Tensor, mask: Tensor, part: Subnetwork | None = None) -> Outputs:
         """Everything that an objective may look at; arguments as for :meth:`residues`."""
-        features = self.residues(ids, mask)
+        features = self.residues(ids, mask, part)
         contexts = F.log_softmax(self.contexts(features).float(), dim=-1)
         lengths = mask.float().sum(1)
         mean = (contexts.exp() * mask).sum(1) / lengths
         profile = F.log_softmax(self.profile(features).float(), dim=-1)
-        return Outputs(mask, features, contexts, profile, self.protein(mean))
+        # The square root is Hellinger's: it lets rare contexts speak beside frequent ones. All proteins share most of
+        # it, so what they share is taken off before the projection.
+        roots = mean.clamp_min(1e-12).sqrt()
+        return Outputs(mask, features, contexts, profile, self.project(roots - self.center), roots)

@@ -134,7 +134,7 @@ def embed(
     id_column: str | None = None,
     input_format: str | None = None,
     format: str | None = None,
-    layer: int | str | None = None,
+    layer: int | str | Sequence[int] | None = None,
     pooling: str | None = None,
     precision: str = "auto",
     device: str = "auto",
@@ -267,7 +267,7 @@ def _target(
 
 def _model(
     encoder: str | os.PathLike[str] | Encoder | None,
-    layer: int | str | None,
+    layer: int | str | Sequence[int] | None,
     pooling: str | None,
     precision: str,
     device: str,
