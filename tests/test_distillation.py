@@ -66,7 +66,7 @@ def corpus(corpus_file):
 @pytest.fixture(scope="module")
 def library(corpus, tmp_path_factory):
     path = tmp_path_factory.mktemp("library") / "contexts.safetensors"
-    fit_library(corpus, path, states=24, n_windows=3000, iterations=4)
+    fit_library(corpus, path, states=24, n_windows=3000, iterations=4, license="CC0-1.0")
     return path
 
 
@@ -212,7 +212,7 @@ def test_distilled_student_loads_and_equals_its_network(corpus_file, library, tm
     encoder = limbeck.load(str(folder), precision="f32")
     assert (encoder.dimension, encoder.license) == (16, "CC0-1.0")
     card = (folder / "README.md").read_text()
-    assert "context library" in card
+    assert "contexts.safetensors" in card
     assert "license: cc0-1.0" in card
 
     from safetensors.torch import load_file

@@ -132,6 +132,7 @@ def test_package_is_light_enough_and_has_a_card():
         ("shape", r"tensor norm\.weight should have shape \(384,\), found \(3,\)"),
         ("tensor", r"tensor norm\.weight should have shape \(384,\), found None"),
         ("config", "does not describe a limbeck student"),
+        ("nested", "nested_dimensions in config.json is no list of numbers"),
     ],
 )
 def test_damaged_student_is_one_clear_line(tmp_path, damage, message):
@@ -144,6 +145,9 @@ def test_damaged_student_is_one_clear_line(tmp_path, damage, message):
         weights.write_bytes(weights.read_bytes()[:1000])
     elif damage == "config":
         (folder / "config.json").write_text("{}")
+    elif damage == "nested":
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | {"nested_dimensions": ["64"]}))
     else:
         tensors = load_file(weights)
         norm = tensors.pop("norm.weight")

@@ -65,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_contexts(verbs)
     _add_distill(verbs)
     _add_report(verbs)
+    _add_export(verbs)
     return parser
 
 
@@ -108,6 +109,9 @@ def _add_embed(verbs: Any) -> None:
         "--layer", metavar="N[,N...]", type=_layer,
         help="layer whose features to take: one, several side by side (6,12,33), or all; -1 is the last",
     )  # fmt: skip
+    group.add_argument(
+        "--dimension", metavar="N", type=int, help="leading numbers of a vector, where they serve alone: 64, 128, 256"
+    )
     group.add_argument("--pooling", metavar="P", help="how residues become one vector, where an encoder has a choice")
     group.add_argument(
         "--precision", default="auto", help="auto, f32, bf16 or f16, where an encoder has it (default: auto)"
@@ -247,6 +251,7 @@ def _add_contexts(verbs: Any) -> None:
     parser.add_argument("--windows", type=int, default=400_000, metavar="N", help="windows to fit to (default 400000)")
     parser.add_argument("--iterations", type=int, default=16, metavar="N", help="passes over them (default 16)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed (default 0)")
+    parser.add_argument("--license", default="unknown", help="licence of the library, SPDX (default: none)")
 
 
 def _contexts(options: argparse.Namespace) -> None:
@@ -261,6 +266,7 @@ def _contexts(options: argparse.Namespace) -> None:
         n_windows=options.windows,
         iterations=options.iterations,
         seed=options.seed,
+        license=options.license,
         report=lambda iteration, value: _say(f"pass {iteration + 1}: log-likelihood {value:.4f} nats a window"),
     )
     _say(f"{options.output}: {options.states:,} contexts")
@@ -439,6 +445,27 @@ def _report(options: argparse.Namespace) -> None:
     except ImportError:
         raise InputError("a report needs jinja2; pip install 'limbeck[train]'") from None
     _say(f"{write_report(options.folders, options.output, loss=options.loss, threshold=options.threshold)}: the report")
+
+
+def _add_export(verbs: Any) -> None:
+    parser = verbs.add_parser(
+        "export",
+        help="copy a student to a folder that transformers and sentence-transformers open",
+        description="Copy a student, such as the one in the package, to a folder that transformers and "
+        "sentence-transformers open as well. Students that `limbeck distill` wrote are such folders already.",
+        epilog="example:\n  limbeck export limbeck-9m -o limbeck-9m\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=_export)
+    parser.add_argument("student", metavar="STUDENT", help="a student's folder, or the name of one in the package")
+    parser.add_argument("-o", "--output", required=True, metavar="FOLDER", help="the folder to write")
+
+
+def _export(options: argparse.Namespace) -> None:
+    _need_pytorch()
+    from limbeck.distillation.export import copy_student
+
+    _say(f"{copy_student(options.student, Path(options.output))}: for limbeck, transformers and sentence-transformers")
 
 
 def _is_first() -> bool:

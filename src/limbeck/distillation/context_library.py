@@ -104,13 +104,19 @@ def fit(
 
 
 def fit_library(
-    corpus: Corpus, output: Path, *, report: Callable[[int, float], None] | None = None, **options: Any
+    corpus: Corpus,
+    output: Path,
+    *,
+    license: str = "unknown",
+    report: Callable[[int, float], None] | None = None,
+    **options: Any,
 ) -> None:
     """Fit a context library to a corpus's profiles and write it, with the sharpness that its readers use.
 
     Args:
         corpus: with profiles.
         output: a ``.safetensors`` file.
+        license: SPDX identifier of the library's licence.
         report: see :func:`fit`.
         **options: of :func:`fit`.
 
@@ -123,6 +129,6 @@ def fit_library(
         raise InputError(f"the output's folder {str(output.parent)!r} does not exist; create it first")
     profiles = np.split(corpus.profiles, corpus.offsets[1:-1])
     log_prior, log_columns = fit(profiles, report=report, **options)
-    library = Library(log_prior, log_columns, SHARPNESS, "unknown", "1", PROFILE_SHARPNESS)
+    library = Library(log_prior, log_columns, SHARPNESS, license, "1", PROFILE_SHARPNESS)
     with whole(output) as partial:
         save_library(partial, library)

@@ -27,6 +27,8 @@ from limbeck.distillation.projection import fit_projection
 from limbeck.distillation.start import load_weights
 from limbeck.distillation.training import Machines, Progress, train
 from limbeck.encoders import Encoder, load
+from limbeck.encoders.contexts import read_library
+from limbeck.encoders.registry import file_hash
 from limbeck.errors import InputError
 from limbeck.version import __version__
 
@@ -119,9 +121,10 @@ def distill(
     proteins = Corpus(Path(corpus))
     _check_combination(config, proteins, corpus, contexts, teachers)
     encoders = [load_teacher(spec, machines.device) for spec in teachers]
-    described = with_stated_licences(
-        [Teacher(spec, e.license, e.fingerprint) for spec, e in zip(teachers, encoders, strict=True)], teacher_licenses
-    )
+    described = [Teacher(spec, e.license, e.fingerprint) for spec, e in zip(teachers, encoders, strict=True)]
+    if contexts is not None:
+        described.insert(0, _library(Path(contexts)))
+    described = with_stated_licences(described, teacher_licenses)
     license = licence_of(described, license)
     fabric.launch()
     # Heads are made here and in the run: one seed, set first, for both.
@@ -179,9 +182,6 @@ def distill(
             device=str(fabric.device),
             bf16=resolve_precision(config.precision, machines.device) == "bf16",
         )
-    if contexts is not None:
-        library = f"context library {Path(contexts).name}, read off homology profiles"
-        described.insert(0, Teacher(library, _library_licence(Path(contexts)), objectives[0].fingerprint))
     last = json.loads((output / "training" / "log.jsonl").read_text().splitlines()[-1])
     card = model_card(
         name or output.name,
@@ -263,10 +263,10 @@ def _student_probe(
     return lambda student: probe(as_encoder(student, pooling="mean"))
 
 
-def _library_licence(path: Path) -> str:
-    from limbeck.encoders.registry import safetensors_header
-
-    return safetensors_header(path)[1].get("license", "unknown")
+def _library(path: Path) -> Teacher:
+    """A context library, which is read off homology profiles, as a teacher."""
+    library = read_library(path)
+    return Teacher(path.name, library.license, file_hash(path))
 
 
 def _machine(fabric: Any) -> str:

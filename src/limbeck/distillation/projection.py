@@ -3,6 +3,10 @@
 Some contexts vary together over whole folds and swamp the rest in a nearest-neighbour search. Principal components
 of the student's own assignments, each scaled by its standard deviation to a power of -1/2, even that out half-way;
 full whitening (a power of -1) would let the noise of the smallest components in.
+
+A component of standard deviation s gives a number of standard deviation s to the power of 1/2, so the numbers of a
+protein vector come in the order of their variance over proteins, and the first k of them serve alone
+(:mod:`limbeck.distillation.nested`).
 """
 
 from __future__ import annotations
@@ -30,19 +34,25 @@ def principal_components(roots: Tensor, width: int) -> tuple[Tensor, Tensor, Ten
 
     Returns:
         Mean (states,), components (width, states) and deviations (width,); where there are fewer proteins than
-        components, the rest are any orthogonal directions and deviate by nothing.
+        components, the rest are any orthogonal directions and deviate by nothing. Deviations descend. The largest
+        entry of a component is positive: its sign is arbitrary, and would else be the linear algebra library's.
     """
     center = roots.mean(0)
     _, scale, components = torch.linalg.svd(roots - center, full_matrices=len(roots) < roots.shape[1])
+    components = components[:width]
+    largest = components.gather(1, components.abs().argmax(1, keepdim=True))
+    components = components * torch.where(largest < 0, -1.0, 1.0)
     deviations = torch.zeros(width)
     found = min(width, len(scale))
     deviations[:found] = scale[:found] / len(roots) ** 0.5
-    return center, components[:width], deviations
+    return center, components, deviations
 
 
 @torch.no_grad()
 def fit_projection(student: Student, corpus: Corpus, *, device: str = "cpu", bf16: bool = False) -> None:
     """Set the student's ``center`` and ``project`` from its assignments over training proteins, one a family.
+
+    Over those proteins the variance of the numbers of a protein vector descends.
 
     Args:
         student: trained; changed in place.

@@ -135,6 +135,7 @@ def embed(
     input_format: str | None = None,
     format: str | None = None,
     layer: int | str | Sequence[int] | None = None,
+    dimension: int | None = None,
     pooling: str | None = None,
     precision: str = "auto",
     device: str = "auto",
@@ -164,7 +165,8 @@ def embed(
         id_column: of a table; found by its name if not given.
         input_format: ``"fasta"``, ``"csv"``, ``"tsv"`` or ``"parquet"``; by default told by each file.
         format: ``"h5"``, ``"parquet"`` or ``"npz"``; by default told by the output's ending.
-        layer: for :func:`limbeck.load`; this and the next four don't go with an encoder that is loaded.
+        layer: for :func:`limbeck.load`; this and the next five don't go with an encoder that is loaded.
+        dimension: see ``layer``.
         pooling: see ``layer``.
         precision: see ``layer``.
         device: see ``layer``.
@@ -185,7 +187,7 @@ def embed(
         raise InputError(f"unknown rule {duplicate_ids!r} for duplicate ids; choose error or suffix")
     paths = [inputs] if isinstance(inputs, (str, os.PathLike)) else list(inputs)
     with _target(paths, output, format) as target:
-        model = _model(encoder, layer, pooling, precision, device, threads, per_residue)
+        model = _model(encoder, layer, dimension, pooling, precision, device, threads, per_residue)
         job = _Job(target, model, dtype, per_residue, duplicate_ids, skip_invalid, progress, restart)
         columns = {"sequence_column": sequence_column, "id_column": id_column, "input_format": input_format}
         with _plain_errors(target), Partial(target.partial) as partial:
@@ -268,6 +270,7 @@ def _target(
 def _model(
     encoder: str | os.PathLike[str] | Encoder | None,
     layer: int | str | Sequence[int] | None,
+    dimension: int | None,
     pooling: str | None,
     precision: str,
     device: str,
@@ -275,12 +278,20 @@ def _model(
     per_residue: bool,
 ) -> Encoder:
     if encoder is None or isinstance(encoder, (str, os.PathLike)):
-        model = load(encoder, layer=layer, pooling=pooling, precision=precision, device=device, threads=threads)
-    elif (layer, pooling, precision, device, threads) == (None, None, "auto", "auto", None):
+        model = load(
+            encoder,
+            layer=layer,
+            dimension=dimension,
+            pooling=pooling,
+            precision=precision,
+            device=device,
+            threads=threads,
+        )
+    elif (layer, dimension, pooling, precision, device, threads) == (None, None, None, "auto", "auto", None):
         model = encoder
     else:
         raise TypeError(
-            "layer, pooling, precision, device and threads go with the name of an encoder, not with a loaded one"
+            "layer, dimension, pooling, precision, device and threads go with the name of an encoder, not with a loaded one"
         )
     if per_residue:
         # An encoder without features of residues says so now, not after a long scan.

@@ -29,6 +29,7 @@ def load(
     device: str = "auto",
     pooling: str | None = None,
     threads: int | None = None,
+    dimension: int | None = None,
 ) -> Encoder:
     """Load an encoder by name or path.
 
@@ -42,6 +43,8 @@ def load(
         pooling: how residues become one vector; ``None`` is the encoder's default.
         threads: most processor threads for a network on the CPU; ``None`` is the runtime's choice. PyTorch knows one
             number for the whole process.
+        dimension: how many leading numbers of a protein vector to give, where they serve alone (a student's nested
+            dimensions); ``None`` is all.
 
     Raises:
         InputError: if there is no such encoder, it cannot be loaded, or it lacks an option asked for.
@@ -55,7 +58,7 @@ def load(
     name = os.fspath(name)
     for family in _families():
         if family.recognises(name):
-            return family.load(name, Options(layer, precision, device, pooling, threads))
+            return family.load(name, Options(layer, precision, device, pooling, threads, dimension))
     raise _unrecognised(name)
 
 

@@ -60,6 +60,7 @@ class Options:
         precisions: Sequence[str] = ("f32",),
         devices: Sequence[str] = ("cpu",),
         poolings: Sequence[str] = (),
+        nested: bool = False,
     ) -> None:
         """Refuse an option that the encoder ``name`` does not have.
 
@@ -69,12 +70,15 @@ class Options:
             precisions: those it computes in, besides ``"auto"``.
             devices: those it runs on (``"cuda"`` stands for ``"cuda:1"`` too), besides ``"auto"``.
             poolings: those it offers, besides its default.
+            nested: whether leading numbers of its vectors serve alone.
 
         Raises:
             InputError: names the option, the encoder and what it has.
         """
         if self.layer is not None and layers is None:
             raise InputError(f"{name} has no choice of layers; leave the layer out")
+        if self.dimension is not None and not nested:
+            raise InputError(f"{name} has no choice of dimension; leave the dimension out")
         _one_of(name, "precision", self.precision, ("auto", *precisions))
         _one_of(name, "device", self.device.split(":")[0], ("auto", *devices))
         if self.pooling is not None:

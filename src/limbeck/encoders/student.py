@@ -28,7 +28,15 @@ from limbeck.encoders.registry import EncoderInfo, Family, Options, folder_confi
 from limbeck.errors import InputError
 from limbeck.residues import PAD_ID, to_ids
 
-__all__ = ["DEFAULT_NAME", "RANDOM_NAME", "StudentEncoder", "load_student", "random_student", "student_files"]
+__all__ = [
+    "DEFAULT_NAME",
+    "RANDOM_NAME",
+    "StudentEncoder",
+    "load_student",
+    "random_student",
+    "student_files",
+    "student_folder",
+]
 
 DEFAULT_NAME = "limbeck-9m"
 RANDOM_NAME = "random-student"
@@ -61,7 +69,7 @@ class StudentEncoder(ResidueEncoder):
     def __init__(self, name: str, config: dict[str, Any], weights: Weights, options: Options = DEFAULTS) -> None:
         _check_config(name, config)
         shape = config["limbeck"]
-        options.check(name, precisions=PRECISIONS, poolings=POOLINGS)
+        options.check(name, precisions=PRECISIONS, poolings=POOLINGS, nested=True)
         self.pooling = options.pooling or str(config["pooling"])
         self._dilations: list[int] = shape["dilations"]
         self._kernel: int = shape["kernel"]
@@ -302,13 +310,18 @@ def _check_shapes(name: str, shape: dict[str, Any], weights: Weights) -> None:
             raise InputError(f"{name}: tensor {key} should have shape {expected}, found {found}; get the model again")
 
 
+def student_folder(path: str | Path) -> Path:
+    """The folder of a student in the package by its name, or the path itself."""
+    return _shipped() if str(path) == DEFAULT_NAME else Path(path)
+
+
 def student_files(path: str | Path) -> tuple[dict[str, Any], Weights]:
     """The configuration and the weights (by name, as stored) of a student's folder, or of one in the package.
 
     Raises:
         InputError: if it is no student, or is damaged.
     """
-    folder = _shipped() if str(path) == DEFAULT_NAME else Path(path)
+    folder = student_folder(path)
     try:
         config = folder_config(folder)
         weights = load_file(folder / "model.safetensors")

@@ -1,0 +1,94 @@
+"""Features of a task's proteins, kept on disk under what determines them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from itertools import accumulate
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from limbeck.benchmarks.task import SEED
+from limbeck.distillation.files import whole
+from limbeck.encoders.base import Encoder
+from limbeck.residues import PAD_ID, RESIDUES, to_ids
+
+__all__ = ["one_hot_windows", "protein_features", "residue_features", "residue_sample"]
+
+Floats = NDArray[np.float32]
+
+RESIDUES_AT_ONCE = 50_000
+REACH = 7
+"""Neighbours on each side that the one-hot baseline of residues sees: a window of 15."""
+
+
+def protein_features(encoder: Encoder, sequences: list[str], cache: Path | None) -> Floats:
+    """One vector a protein: (n, dimension) float32."""
+    return _cached(encoder, "proteins", sequences, cache, lambda: encoder.encode(sequences))
+
+
+def residue_features(
+    encoder: Encoder, sequences: list[str], rows: list[NDArray[np.intp]], cache: Path | None
+) -> Floats:
+    """Vectors of chosen residues, protein after protein: (chosen, dimension) float32.
+
+    Args:
+        rows: for each protein the positions that are wanted, from 0.
+
+    Raises:
+        InputError: if the encoder has no features of single residues.
+    """
+
+    def compute() -> Floats:
+        parts = []
+        for chunk in _chunks(sequences):
+            features = encoder.encode_residues(sequences[chunk])
+            parts += [f[r] for f, r in zip(features, rows[chunk], strict=True)]
+        return np.concatenate(parts)
+
+    wanted = [" ".join(map(str, r)) for r in rows]
+    return _cached(encoder, "residues", [*sequences, *wanted], cache, compute)
+
+
+def residue_sample(sequence: str, known: NDArray[np.bool_], share: float) -> NDArray[np.intp]:
+    """Positions of about ``share`` of the known residues; the sequence and the seed decide which."""
+    positions = np.flatnonzero(known)
+    digest = hashlib.sha256(f"{SEED} {sequence}".encode()).digest()
+    random = np.random.default_rng(list(digest[:8]))
+    return positions[random.random(len(positions)) < share]
+
+
+def one_hot_windows(sequences: list[str], rows: list[NDArray[np.intp]]) -> Floats:
+    """The floor for residues: which letter stands at each of 15 positions around, (chosen, 15 * 21) float32."""
+    width = len(RESIDUES) + 1
+    table = np.eye(PAD_ID + 1, width, dtype=np.float32)
+    parts = []
+    for sequence, positions in zip(sequences, rows, strict=True):
+        padded = np.pad(to_ids(sequence), REACH, constant_values=PAD_ID)
+        windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * REACH + 1)[positions]
+        parts.append(table[windows].reshape(len(positions), -1))
+    return np.concatenate(parts)
+
+
+def _chunks(sequences: list[str]) -> Iterator[slice]:
+    ends = list(accumulate(map(len, sequences)))
+    first = done = 0
+    for index, end in enumerate(ends):
+        if end - done >= RESIDUES_AT_ONCE or index + 1 == len(ends):
+            yield slice(first, index + 1)
+            first, done = index + 1, end
+
+
+def _cached(encoder: Encoder, kind: str, texts: list[str], cache: Path | None, compute: Callable[[], Floats]) -> Floats:
+    if cache is None:
+        return compute()
+    key = "\n".join([kind, encoder.fingerprint, encoder.precision, *texts])
+    path = cache / f"{hashlib.sha256(key.encode()).hexdigest()}.npy"
+    if not path.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        values = compute()
+        with whole(path) as partial, partial.open("wb") as file:
+            np.save(file, values)
+    return np.load(path, allow_pickle=False)

@@ -1,0 +1,73 @@
+"""Where in the cell (DeepLoc).
+
+The primary task takes DeepLoc-2's homology folds: no protein of one fold is more than 30 % identical to one of
+another, so a relative in train cannot give the answer away. DeepLoc-2 allows several locations; the proteins with
+exactly one (76 %) make a task of ten classes, scored like the others. DeepLoc-1 is scored too, on its test set and on
+the hard set of Staerk et al., at full scale.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from limbeck.benchmarks.task import Items, Size, Splits, Task, read_table, sequences
+
+FOLDS = "deeploc2/swissprot_5fold.csv.gz"
+FIRST = "deeploc1/deeploc1.csv.gz"
+
+
+def _folds(data: Path) -> Splits:
+    path = data / FOLDS
+    table = read_table(path, "sequence", "locations", "fold")
+    labels, folds = np.array(table["locations"]), np.array(table["fold"])
+    items = Items(sequences(path, table["sequence"]), labels, groups=folds)
+    single = np.char.find(labels, "|") < 0
+    rows = [np.flatnonzero(single & np.isin(folds, part)) for part in (["0", "1", "2"], ["3"], ["4"])]
+    return Splits(*(items.take(r) for r in rows))
+
+
+def _first(data: Path, test: str) -> Splits:
+    path = data / FIRST
+    table = read_table(path, "sequence", "location", "split")
+    # DeepLoc-1's classes; 23 rows of valid carry a double label that train does not know.
+    labels = np.array([label.replace("Cytoplasm-Nucleus", "Cytoplasm") for label in table["location"]])
+    items = Items(sequences(path, table["sequence"]), labels)
+    split = np.array(table["split"])
+    return Splits(*(items.take(np.flatnonzero(split == part)) for part in ("train", "valid", test)))
+
+
+def _deeploc1(name: str, test: str, split: str) -> Task:
+    return Task(
+        name=name,
+        question="one of 10 places in the cell",
+        kind="classes",
+        metrics=("accuracy", "macro_f1"),
+        folder="deeploc1",
+        files=(FIRST,),
+        read=lambda data: _first(data, test),
+        split=split,
+        citation="Almagro Armenteros et al. 2017, doi:10.1093/bioinformatics/btx431; "
+        "Staerk et al. 2021, doi:10.1093/bioadv/vbab035",
+        license="MIT (the repositories copied from)",
+        sizes={"full": Size()},
+        primary=False,
+    )
+
+
+TASKS = [
+    Task(
+        name="localisation",
+        question="one of 10 places in the cell, across homology folds",
+        kind="classes",
+        metrics=("accuracy", "macro_f1"),
+        folder="deeploc2",
+        files=(FOLDS,),
+        read=_folds,
+        split="published homology folds: 0 to 2 train, 3 valid, 4 test; proteins with one location",
+        citation="Thumuluri et al. 2022, doi:10.1093/nar/gkac278",
+        license="none stated in the copy (DeepLoc-2.0's own repository: CC BY-NC-ND 2.0); not redistributed",
+        sizes={"full": Size(), "small": Size(train=900, valid=250, test=600, longest=600)},
+    ),
+    _deeploc1("localisation_deeploc1", "test", "published; the train file lacks 6 % of its proteins"),
+    _deeploc1("localisation_hard", "test_hard", "published: setHARD; the train file lacks 6 % of its proteins"),
+]

@@ -1,0 +1,40 @@
+"""At which temperature a protein melts (Meltome atlas).
+
+The temperatures differ between organisms, so much of the rank correlation comes from telling the organism;
+``spearman_within`` correlates within each organism alone.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from limbeck.benchmarks.task import Items, Size, Splits, Task, numbers, read_table, sequences
+
+FILE = "meltome/meltome_joined.csv.gz"
+
+
+def _read(data: Path) -> Splits:
+    path = data / FILE
+    table = read_table(path, "sequence", "organism", "tm_median", "flip_mixed_split")
+    organisms = np.array(table["organism"])
+    items = Items(sequences(path, table["sequence"]), numbers(path, table["tm_median"]), strata=organisms)
+    split = np.array(table["flip_mixed_split"])
+    return Splits(*(items.take(np.flatnonzero(split == part)) for part in ("train", "valid", "test")))
+
+
+TASKS = [
+    Task(
+        name="melting",
+        question="melting temperature in the cell or lysate (median over experiments)",
+        kind="values",
+        metrics=("spearman", "spearman_within"),
+        folder="meltome",
+        files=(FILE,),
+        read=_read,
+        split="FLIP's mixed split by accession; about a third of its proteins, so not FLIP's own task",
+        citation="Jarzab et al. 2020, doi:10.1038/s41592-020-0801-4; Jung et al. 2023, doi:10.3390/ijms24087444; "
+        "Dallago et al. 2021, doi:10.1101/2021.11.09.467890",
+        license="MIT (DeepSTABp); AFL-3.0 (FLIP)",
+        sizes={"full": Size(), "small": Size(train=500, valid=150, test=400, longest=600)},
+    )
+]

@@ -1,0 +1,40 @@
+"""Which fold, from other superfamilies of that fold (TAPE)."""
+
+from pathlib import Path
+
+import numpy as np
+
+from limbeck.benchmarks.task import Items, Size, Splits, Task, read_table, sequences
+
+FILES = tuple(f"tape_remote_homology/{part}.csv.gz" for part in ("train", "valid", "test"))
+
+
+def _read(data: Path) -> Splits:
+    return Splits(*(_part(data / file) for file in FILES))
+
+
+def _part(path: Path) -> Items:
+    table = read_table(path, "sequence", "fold_label")
+    return Items(sequences(path, table["sequence"]), np.array(table["fold_label"]))
+
+
+TASKS = [
+    Task(
+        name="remote_homology",
+        question="the SCOP fold of a domain, from other superfamilies (1,195 folds)",
+        kind="classes",
+        metrics=("accuracy",),
+        methods=("probe", "nearest"),
+        folder="tape_remote_homology",
+        files=FILES,
+        read=_read,
+        split="published: whole superfamilies held out",
+        citation="Rao et al. 2019, arXiv:1906.08230; Hou et al. 2018, doi:10.1093/bioinformatics/btx780",
+        license="MIT (copy in ProteinBERT's repository)",
+        sizes={
+            "full": Size(),
+            "small": Size(valid=400, per_label=3),
+            "quick": Size(per_label=2),
+        },
+    )
+]

@@ -1,0 +1,40 @@
+"""How stable a small designed protein is, for neighbours of the best designs (TAPE)."""
+
+from pathlib import Path
+
+import numpy as np
+
+from limbeck.benchmarks.task import Items, Size, Splits, Task, numbers, read_table, sequences
+
+FILES = tuple(f"tape_stability/{part}.csv.gz" for part in ("train", "valid", "test"))
+
+
+def _read(data: Path) -> Splits:
+    train, valid = (_part(data / file) for file in FILES[:2])
+    path = data / FILES[2]
+    table = read_table(path, "sequence", "stability_score", "parent_cluster")
+    parents = np.array(table["parent_cluster"])
+    values = numbers(path, table["stability_score"])
+    return Splits(train, valid, Items(sequences(path, table["sequence"]), values, clusters=parents, strata=parents))
+
+
+def _part(path: Path) -> Items:
+    table = read_table(path, "sequence", "stability_score")
+    return Items(sequences(path, table["sequence"]), numbers(path, table["stability_score"]))
+
+
+TASKS = [
+    Task(
+        name="stability",
+        question="stability score against proteases, of all single mutants of 17 proteins",
+        kind="values",
+        metrics=("spearman", "spearman_within"),
+        folder="tape_stability",
+        files=FILES,
+        read=_read,
+        split="published: designs of four rounds, then mutants of 17 of them; the bootstrap draws the 17 parents",
+        citation="Rocklin et al. 2017, doi:10.1126/science.aan0693; Rao et al. 2019, arXiv:1906.08230",
+        license="MIT (copy in ProteinBERT's repository)",
+        sizes={"full": Size(), "small": Size(train=2000, valid=500, test=1700)},
+    )
+]
