@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limbeck.benchmarks.task import SEED
-from limbeck.distillation.files import whole
 from limbeck.encoders.base import Encoder
+from limbeck.files import whole
 from limbeck.residues import PAD_ID, RESIDUES, to_ids
 
 __all__ = ["one_hot_windows", "protein_features", "residue_features", "residue_sample"]

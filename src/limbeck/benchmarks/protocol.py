@@ -19,9 +19,9 @@ from limbeck.benchmarks.features import one_hot_windows, protein_features, resid
 from limbeck.benchmarks.metrics import METRICS, OF_MARGINS, interval, replicates
 from limbeck.benchmarks.probes import discriminants, nearest, ridges
 from limbeck.benchmarks.task import SEED, Items, Parts, Task
-from limbeck.distillation.files import whole
 from limbeck.encoders.base import Encoder
 from limbeck.errors import InputError
+from limbeck.files import whole
 
 __all__ = ["PROTOCOL", "RESAMPLES", "score_tasks"]
 

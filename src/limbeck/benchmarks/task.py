@@ -106,6 +106,8 @@ class Size:
     """Longer proteins are left out, not cut."""
     per_label: int | None = None
     """At most so many train proteins of each label."""
+    scored_labels: bool = False
+    """Leave out train and validation proteins of labels that no scored protein has: fewer classes to choose from."""
     residues: int | None = None
     """Residue tasks: about so many residues of each part are looked at."""
 
@@ -161,11 +163,13 @@ class Task:
         test = published.test.without(set())
         valid = published.valid.without(set(test.sequences))
         train = published.train.without({*test.sequences, *valid.sequences})
+        scored = _chosen(test if split == "test" else valid, size.test, size.longest)
+        if size.scored_labels:
+            train, valid = (p.take(np.flatnonzero(np.isin(p.labels, scored.labels))) for p in (train, valid))
         train = _chosen(train, size.train, size.longest, size.per_label)
         if split == "test":
-            return Parts(train, _chosen(valid, size.valid, size.longest), _chosen(test, size.test, size.longest))
-        fit, choose = _cut(train)
-        return Parts(fit, choose, _chosen(valid, size.test, size.longest))
+            return Parts(train, _chosen(valid, size.valid, size.longest), scored)
+        return Parts(*_cut(train), scored)
 
 
 def hash_order(items: Items) -> list[int]:

@@ -66,7 +66,7 @@ TASKS = [
         split="published homology folds: 0 to 2 train, 3 valid, 4 test; proteins with one location",
         citation="Thumuluri et al. 2022, doi:10.1093/nar/gkac278",
         license="none stated in the copy (DeepLoc-2.0's own repository: CC BY-NC-ND 2.0); not redistributed",
-        sizes={"full": Size(), "small": Size(train=900, valid=250, test=600, longest=600)},
+        sizes={"full": Size(), "small": Size(train=350, valid=100, test=300, longest=500)},
     ),
     _deeploc1("localisation_deeploc1", "test", "published; the train file lacks 6 % of its proteins"),
     _deeploc1("localisation_hard", "test_hard", "published: setHARD; the train file lacks 6 % of its proteins"),

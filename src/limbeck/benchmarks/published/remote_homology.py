@@ -33,8 +33,8 @@ TASKS = [
         license="MIT (copy in ProteinBERT's repository)",
         sizes={
             "full": Size(),
-            "small": Size(valid=400, per_label=3),
-            "quick": Size(per_label=2),
+            "small": Size(valid=250, test=600, per_label=8, longest=250, scored_labels=True),
+            "quick": Size(test=300, per_label=2, longest=150, scored_labels=True),
         },
     )
 ]

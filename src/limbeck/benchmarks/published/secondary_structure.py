@@ -53,7 +53,7 @@ TASKS = [
         license="AFL-3.0 (FLIP); MIT (CB513 in ProteinBERT's repository)",
         sizes={
             "full": Size(residues=100_000),
-            "small": Size(train=250, valid=80, test=300, residues=16_000),
+            "small": Size(train=120, valid=40, test=150, longest=500, residues=16_000),
         },
     )
 ]

@@ -35,8 +35,8 @@ TASKS = [
         license="MIT (ProteinBERT's repository)",
         sizes={
             "full": Size(),
-            "small": Size(train=800, valid=250, test=600),
-            "quick": Size(train=700, valid=0, test=400),
+            "small": Size(train=400, valid=120, test=350, longest=250),
+            "quick": Size(train=250, valid=0, test=250, longest=150),
         },
     )
 ]
