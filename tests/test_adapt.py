@@ -13,8 +13,8 @@ from safetensors.numpy import load_file  # noqa: E402
 
 import limbeck  # noqa: E402
 from limbeck.distillation import adapt as adapt_module  # noqa: E402
-from limbeck.distillation.adapt import ADAPTATION, TEACHER, FixedProjection, SelfDistillation, adapt, perplexity  # noqa: E402
-from limbeck.distillation.config import StudentConfig  # noqa: E402
+from limbeck.distillation.adapt import TEACHER, FixedProjection, SelfDistillation, adapt, perplexity  # noqa: E402
+from limbeck.distillation.config import ADAPTATION, StudentConfig  # noqa: E402
 from limbeck.distillation.corpus import Corpus  # noqa: E402
 from limbeck.distillation.export import export  # noqa: E402
 from limbeck.distillation.network import Student  # noqa: E402

@@ -29,10 +29,9 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from limbeck.distillation.card import Budget, Teacher, licence_of, model_card
-from limbeck.distillation.config import StudentConfig, TrainingConfig
+from limbeck.distillation.config import ADAPTATION, StudentConfig, TrainingConfig
 from limbeck.distillation.corpus import MINIMUM_LENGTH, Batch, BatchDraw, Corpus
 from limbeck.distillation.export import export, nested_dimensions, run_record
-from limbeck.distillation.files import whole
 from limbeck.distillation.network import Outputs, Student
 from limbeck.distillation.objectives import HiddenResidues, Objective
 from limbeck.distillation.objectives.base import per_row, residue_loss
@@ -40,26 +39,13 @@ from limbeck.distillation.start import load_weights
 from limbeck.distillation.training import Machines, Progress, train
 from limbeck.encoders.student import DEFAULT_NAME, StudentEncoder, student_files
 from limbeck.errors import InputError
+from limbeck.files import whole
 from limbeck.records import Locator, clean_record, read_records
 from limbeck.residues import UNKNOWN_ID
 from limbeck.version import __version__
 
-__all__ = ["ADAPTATION", "SelfDistillation", "adapt"]
+__all__ = ["SelfDistillation", "adapt"]
 
-ADAPTATION = TrainingConfig(
-    steps=200,
-    batch_residues=4096,
-    learning_rate=3e-4,
-    warmup=20,
-    weight_decay=0.01,
-    masked=0.15,
-    contrast=0.0,
-    evaluate_every=50,
-    precision="f32",
-    compile=False,
-)
-"""Options for hundreds to thousands of sequences, on any CPU: few of them multiply bfloat16, and compiling would take
-longer than it saves."""
 TEACHER = "further-pretrained"
 RUNS = ("further-pretraining", "self-distillation")
 LEAST_SEQUENCES = 2
@@ -182,8 +168,9 @@ def adapt(
         output: the student's folder. ``output/training`` holds what it was made from, and may be removed: the sequences
             used (``family.fasta``), the further-pretrained student (``further-pretrained``), and both runs.
         start: a student's folder or name; limbeck's own by default.
-        config: options of both runs, :data:`ADAPTATION` by default; the second has the next seed. The shape is that of
-            ``start``, and the options that choose teachers, objectives or proteins count nothing.
+        config: options of both runs, :data:`limbeck.distillation.config.ADAPTATION` by default; the second has the
+            next seed. The shape is that of ``start``, and the options that choose teachers, objectives or proteins
+            count nothing.
         weight: of the squared distances. 0 would be the first run over again.
         held_out: share of the sequences to measure on, at least one. Relatives of theirs are trained on, so this tells
             whether the family was learned, and nothing of other families.
@@ -274,6 +261,7 @@ class _Written(NamedTuple):
             nested=nested,
             objectives=sorted(logs[-1]["losses"]),
             budget=Budget(int(residues), seconds / 3600, machine, operations),
+            held_out="relatives of those trained on",
         )
         run = run_record(
             options=self.config,
