@@ -354,3 +354,16 @@ def test_corpus_too_small_for_validation_is_refused(tmp_path):
         InputError, match=f"no (training|validation) protein of at least {corpus_module.MINIMUM_LENGTH}"
     ):
         distill(path, tmp_path / "student", config=QUICK)
+
+
+def test_teachers_are_named_by_the_end_of_their_path(tmp_path):
+    from limbeck.distillation.distill import _labels
+
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "weights.safetensors").touch()
+    a, b = (str(tmp_path / folder / "weights.safetensors") for folder in ("a", "b"))
+    hub = "facebook/esm2_t33_650M_UR50D@20,33"
+    assert _labels([a + "@all", hub]) == {a + "@all": "weights.safetensors@all", hub: hub}
+    assert list(_labels([a, b]).values()) == ["a/weights.safetensors", "b/weights.safetensors"]
+    assert list(_labels([f"homology:{a}?license=MIT"]).values()) == ["homology:weights.safetensors"]

@@ -111,8 +111,8 @@ def test_log_holds_what_the_report_reads(corpus, tmp_path):
     trained(corpus, tmp_path, probe=lambda student: {"width": float(student.config.width)})
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [2, 4]
-    assert lines[1]["residues"] == 4 * QUICK.batch_residues
-    assert lines[1]["operations"] == 2 * lines[0]["operations"] > 0
+    assert 0.5 * 4 * QUICK.batch_residues < lines[1]["residues"] <= 4 * QUICK.batch_residues
+    assert lines[1]["operations"] / lines[1]["residues"] == lines[0]["operations"] / lines[0]["residues"] > 0
     assert lines[1]["seconds"] > lines[0]["seconds"] > 0
     assert set(lines[0]["losses"]) == {"hidden", "contrast"}
     assert set(lines[0]["validation"]) == {"hidden"}
@@ -161,5 +161,5 @@ def test_tensorboard_curves(corpus, tmp_path):
 
 def test_device_that_is_not_here_is_one_line():
     missing = "cuda" if not torch.cuda.is_available() else "cuda:99"
-    with pytest.raises(InputError, match=f"device '{missing}' is not on this machine; use --device cpu"):
+    with pytest.raises(InputError, match=f"device '{missing}' is not on this machine; use auto or cpu"):
         Machines(missing).fabric("f32")

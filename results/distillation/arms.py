@@ -4,8 +4,9 @@
         --data FOLDER --work FOLDER
 
 Every arm trains the same network from the same seeds on the same proteins for the same number of residues; only what it
-learns from differs. Students are scored on validation proteins by the protocol of ``results/probes``, each with its own
-pooling: over contexts where something taught them, else the mean. Writes ``arms.json`` and ``arms.md`` beside this file.
+learns from differs. Students are scored on validation proteins by the protocol of ``results/probes``, each with its
+own pooling: over contexts where something taught them, else the mean. Writes ``arms.json`` and ``arms.md`` beside this
+file.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from limbeck import benchmarks
 from limbeck.distillation.config import StudentConfig, TrainingConfig
 from limbeck.distillation.distill import distill
 from limbeck.distillation.export import export
-from limbeck.distillation.files import whole
 from limbeck.distillation.network import Student
+from limbeck.files import whole
 
 HERE = Path(__file__).parent
 STUDENT = StudentConfig(width=128, inner=128, states=256)
@@ -156,7 +157,7 @@ def main(arguments: list[str] | None = None) -> None:
             began = time.monotonic()
             folder, cost = train(arm, seed, options)
             scored = benchmarks.score(
-                poolings(folder), published, "small", "valid", options.data, options.work / "scores"
+                limbeck.load(folder), published, "small", "valid", options.data, options.work / "scores"
             )
             values = {name: scored[name]["value"] for name in names}
             values["mean"] = float(np.mean([values[name] for name in names]))

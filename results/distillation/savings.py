@@ -2,9 +2,10 @@
 
     python results/distillation/savings.py --corpus proteins.fasta --teacher cs-hmm-k1000.hmm --work FOLDER
 
-One teacher, one small student, the same seeds. *Subnetworks*: loss on held-out proteins after as many steps as the whole
-network, and that of the whole network given only the operations that subnetworks spent. *Subset*: the same number of
-steps on all proteins, on an informative fifth, and on a random fifth. Writes ``savings.json`` and ``savings.md``.
+One teacher, one small student, the same seeds. *Subnetworks*: loss on held-out proteins after as many steps as the
+whole network, and that of the whole network given only the operations that subnetworks spent. *Subset*: the same
+number of steps on all proteins, on an informative fifth, and on a random fifth. Writes ``savings.json`` and
+``savings.md``.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ import limbeck
 from limbeck.distillation.config import StudentConfig, TrainingConfig
 from limbeck.distillation.corpus import Corpus
 from limbeck.distillation.features import Features, features_of
-from limbeck.distillation.files import whole
 from limbeck.distillation.network import Student
 from limbeck.distillation.objectives import FeatureMatching, HiddenResidues
 from limbeck.distillation.subnetworks import operations, sample
 from limbeck.distillation.subset import informative
 from limbeck.distillation.training import train
+from limbeck.files import whole
 
 HERE = Path(__file__).parent
 STUDENT = StudentConfig(width=128, inner=128, states=256)
@@ -63,7 +64,12 @@ def run(
     last: dict[str, Any] = json.loads(log.read_text().splitlines()[-1])
     validation = last["validation"]
     matched = sum(value for name, value in validation.items() if name != "hidden")
-    return {"matched": matched, "hidden": validation["hidden"], "operations": last["operations"], "seconds": last["seconds"]}
+    return {
+        "matched": matched,
+        "hidden": validation["hidden"],
+        "operations": last["operations"],
+        "seconds": last["seconds"],
+    }
 
 
 def table(report: dict[str, Any]) -> str:

@@ -24,8 +24,9 @@ if [ ! -e "$folder/teacher/config.json" ]; then
         --masked 0.15 --contrast 0 --ema 0.999 --evaluate-every 200
 fi
 if [ ! -e "$folder/student/config.json" ]; then
-    # Live: a network of convolutions is cheaper to run beside the student than its features are to read.
-    run "$corpus" --contexts "$library" --teacher "$folder/teacher" --live "$folder/teacher" --start limbeck-9m \
+    # The teacher reads the corpus once, on the processor; a fifth of its residue features are kept.
+    run "$corpus" --contexts "$library" --teacher "$folder/teacher" --cache "$folder/features" --share 0.2 \
+        --start "${STUDENT_START:-limbeck-9m}" \
         -o "$folder/student" --license CC-BY-4.0 \
         --steps $((student_residues / student_batch)) --batch-residues "$student_batch" --warmup 200 \
         --balance running --evaluate-every 250

@@ -1,7 +1,8 @@
 """Perplexity of encoders that give log-probabilities of residues, on natural proteins.
 
 It is the check that weights were read and wired rightly: a wrong wiring of UniRep gives more than 26, a context
-HMM with the wrong prior 20 to 21. UniRep predicts the next residue, a context HMM the masked one. Usage:
+HMM with the wrong prior 20 to 21. UniRep predicts the next residue, a context HMM the masked one. A student reads the
+residue itself, so every tenth residue is hidden from it, in ten passes (``--masked``). Usage:
 
     python results/teachers/perplexity.py --corpus proteins.fasta.gz --weights weights.safetensors contexts.hmm
 """
@@ -18,6 +19,9 @@ import numpy as np
 import limbeck
 from limbeck.records import read_records
 from limbeck.residues import RESIDUES, clean, to_ids
+
+EVERY = 10
+"""One residue in so many is hidden at once."""
 
 
 def sample(path: Path, count: int, shortest: int, longest: int, seed: int) -> list[str]:
@@ -37,6 +41,20 @@ def perplexity(encoder: limbeck.Encoder, proteins: list[str]) -> dict[str, float
         sums.append(-float(scores[known, ids[known]].sum(dtype=np.float64)))
         counts.append(len(known))
     return ratio(np.array(sums), np.array(counts))
+
+
+def masked_perplexity(encoder: limbeck.Encoder, proteins: list[str]) -> dict[str, float]:
+    """The same for an encoder that reads what it is asked for: each residue is scored once, from a protein in which it
+    and every tenth other one are X."""
+    sums, counts = np.zeros(len(proteins)), np.zeros(len(proteins))
+    for first in range(EVERY):
+        hidden = ["".join("X" if i % EVERY == first else c for i, c in enumerate(p)) for p in proteins]
+        for index, scores in enumerate(encoder.log_probabilities(hidden)):
+            ids = to_ids(proteins[index])
+            known = np.flatnonzero((ids < len(RESIDUES)) & (np.arange(len(ids)) % EVERY == first))
+            sums[index] -= float(scores[known, ids[known]].sum(dtype=np.float64))
+            counts[index] += len(known)
+    return ratio(sums, counts)
 
 
 def unigram(proteins: list[str]) -> dict[str, float]:
@@ -60,7 +78,8 @@ def short(path: str | Path) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpus", type=Path, nargs="+", required=True, help="files of natural proteins")
-    parser.add_argument("--weights", nargs="+", required=True, help="what limbeck.load takes")
+    parser.add_argument("--weights", nargs="*", default=[], help="what limbeck.load takes")
+    parser.add_argument("--masked", nargs="+", default=[], help="the same, for encoders that read the residue itself")
     parser.add_argument("--proteins", type=int, default=200)
     parser.add_argument("--shortest", type=int, default=100)
     parser.add_argument("--longest", type=int, default=400)
@@ -72,7 +91,7 @@ def main() -> None:
     for corpus in given.corpus:
         proteins = sample(corpus, given.proteins, given.shortest, given.longest, given.seed)
         rows = [{"encoder": "residue frequencies of the sample", **unigram(proteins)}]
-        for weights in given.weights:
+        for weights in [*given.weights, *given.masked]:
             encoder = limbeck.load(weights)
             about = {
                 "encoder": short(weights),
@@ -80,7 +99,8 @@ def main() -> None:
                 "parameters": encoder.parameters,
                 "license": encoder.license,
             }
-            rows.append(about | perplexity(encoder, proteins))
+            score = masked_perplexity if weights in given.masked else perplexity
+            rows.append(about | score(encoder, proteins))
         size = {"proteins": len(proteins), "residues": sum(map(len, proteins))}
         tables.append({"corpus": short(corpus), **size, "rows": rows})
     result = {

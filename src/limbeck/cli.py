@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import os
 import signal
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import limbeck
-from limbeck.distillation.config import StudentConfig, TrainingConfig
+from limbeck.distillation.config import ADAPTATION, StudentConfig, TrainingConfig
 from limbeck.errors import InputError
 from limbeck.progress import Progress
 
@@ -64,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_profiles(verbs)
     _add_contexts(verbs)
     _add_distill(verbs)
+    _add_adapt(verbs)
     _add_report(verbs)
     _add_export(verbs)
     return parser
@@ -367,9 +369,11 @@ def _distill(options: argparse.Namespace) -> None:
 
     options.when_interrupted = "; the same command with --resume goes on from the last checkpoint"
     config = _from_fields(options, TrainingConfig, student=_from_fields(options, StudentConfig))
-    probe = None
+    probe: Any = None
     if options.probes:
-        from limbeck.benchmarks import quick_probes as probe
+        from limbeck.benchmarks import quick_probes
+
+        probe = quick_probes
     with _training_progress("distilling", config) as report:
         folder = distill(
             options.corpus,
@@ -419,7 +423,7 @@ def _add_report(verbs: Any) -> None:
     parser = verbs.add_parser(
         "report",
         help="write a page about the training of one or several students",
-        description="Write one HTML page: curves, students compared at equal loss, residues by the course of their loss.",
+        description="Write one HTML page: curves, students at equal loss, residues by the course of their loss.",
         epilog="examples:\n  limbeck report my-student -o report.html\n  limbeck report small large -o both.html\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -471,6 +475,78 @@ def _export(options: argparse.Namespace) -> None:
 def _is_first() -> bool:
     """Of several processes of one run, started by torchrun or Fabric, the first speaks."""
     return os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"
+
+
+def _add_adapt(verbs: Any) -> None:
+    parser = verbs.add_parser(
+        "adapt",
+        help="fit a student to one protein family, without labels",
+        description="Fit a student to one protein family by self-distillation: pretrain it further on the family's\n"
+        "sequences, then train it anew, near to what that gave.",
+        epilog="examples:\n"
+        "  limbeck adapt family.fasta -o my-family\n"
+        "  limbeck adapt alignment.fasta -o my-family --start my-student --steps 400\n"
+        "  limbeck embed variants.csv --encoder my-family\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=_adapt)
+    parser.add_argument("family", metavar="FILE", help="its sequences, as `limbeck embed` reads them; gaps are removed")
+    parser.add_argument("-o", "--output", required=True, metavar="FOLDER", help="the adapted student's folder")
+    parser.add_argument("--start", metavar="NAME", help="folder or name of a student (default: limbeck's own)")
+    parser.add_argument(
+        "--weight", type=float, default=1.0, metavar="W",
+        help="of the distance to the further-pretrained student (default: 1)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--held-out", type=float, default=0.1, metavar="SHARE", help="of the sequences, to measure on (default: 0.1)"
+    )
+    parser.add_argument("--name", help="the student's name (default: the folder's)")
+    parser.add_argument("--license", help="licence of its weights, SPDX; that of the start may bind it")
+    parser.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:1, mps or auto")
+    parser.add_argument("--resume", action="store_true", help="go on with an unfinished run")
+    group = parser.add_argument_group("training, of each of the two runs")
+    for field in dataclasses.fields(TrainingConfig):
+        if field.name in _ADAPTED:
+            default = getattr(ADAPTATION, field.name)
+            group.add_argument(
+                "--" + field.name.replace("_", "-"), type=type(default), default=default, metavar="N",
+                help=f"{field.metadata['help']} (default: {default})",
+            )  # fmt: skip
+
+
+_ADAPTED = ("steps", "batch_residues", "learning_rate", "warmup", "masked", "seed", "evaluate_every", "precision")
+
+
+def _adapt(options: argparse.Namespace) -> None:
+    _need_pytorch()
+    from limbeck.distillation.adapt import adapt
+    from limbeck.distillation.training import Machines
+
+    options.when_interrupted = "; the same command with --resume goes on from the last checkpoint"
+    config = dataclasses.replace(ADAPTATION, **{name: getattr(options, name) for name in _ADAPTED})
+
+    def report(run: str, step: Any) -> None:
+        if step.evaluation is not None:
+            losses = ", ".join(f"{name} {value:.3f}" for name, value in step.evaluation["validation"].items())
+            _say(f"{run}, step {step.step} of {config.steps}; held-out sequences: {losses}")
+
+    folder = adapt(
+        options.family,
+        options.output,
+        start=options.start,
+        config=config,
+        weight=options.weight,
+        held_out=options.held_out,
+        name=options.name,
+        license=options.license,
+        machines=Machines(options.device),
+        resume=options.resume,
+        command=["limbeck", *sys.argv[1:]],
+        report=report,
+    )
+    perplexity = json.loads((folder / "training.json").read_text(encoding="utf-8"))["adaptation"]["perplexity"]
+    measured = ", ".join(f"{name} {value:.2f}" for name, value in perplexity.items())
+    _say(f"{folder}: a student; perplexity at hidden residues of held-out sequences: {measured}")
 
 
 def _need_pytorch() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from limbeck.errors import InputError
 
-__all__ = ["StudentConfig", "TrainingConfig"]
+__all__ = ["ADAPTATION", "StudentConfig", "TrainingConfig"]
 
 
 def _option(default: Any, description: str) -> Any:
@@ -107,3 +107,16 @@ _CHOICES = {
     "sampling": ("protein", "family"),
     "precision": ("auto", "bf16", "f32"),
 }
+
+ADAPTATION = TrainingConfig(
+    steps=100,
+    batch_residues=4096,
+    learning_rate=3e-4,
+    warmup=10,
+    weight_decay=0.01,
+    masked=0.15,
+    contrast=0.0,
+    evaluate_every=50,
+    compile=False,
+)
+"""Options of ``limbeck adapt``, for hundreds to thousands of sequences: compiling would take longer than it saves."""

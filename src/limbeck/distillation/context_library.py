@@ -16,9 +16,9 @@ import torch
 from numpy.typing import NDArray
 
 from limbeck.distillation.corpus import Corpus
-from limbeck.distillation.files import whole
 from limbeck.encoders.contexts import Library, position_weights, save_library
 from limbeck.errors import InputError
+from limbeck.files import whole
 from limbeck.homology.profiles import background
 
 __all__ = ["PROFILE_SHARPNESS", "SHARPNESS", "fit", "fit_library", "windows"]

@@ -12,8 +12,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from limbeck.distillation.files import whole
 from limbeck.errors import InputError
+from limbeck.files import whole
 from limbeck.records import Locator, clean_record, read_records
 from limbeck.residues import PAD_ID, RESIDUES, UNKNOWN_ID, to_ids
 
@@ -194,9 +194,9 @@ class BatchDraw:
     """Draws batches as a function of the seed and the step alone, so that a resumed run sees what an
     uninterrupted one would have seen.
 
-    Up to half of a batch are pairs from one family, for contrast; the rest are single proteins. A protein is
-    cropped to the longest of ``CROP_LENGTHS`` that it fills. How often a length occurs follows from the residues that
-    the corpus has at it.
+    With ``pairs`` up to half of a batch are pairs from one family, for contrast; the rest are single proteins. A
+    protein is cropped to the longest of ``CROP_LENGTHS`` that it fills. How often a length occurs follows from the
+    residues that the corpus has at it.
 
     Args:
         corpus: where to draw from.
@@ -206,6 +206,7 @@ class BatchDraw:
         by_family: draw families evenly, and a protein of each, instead of proteins evenly.
         chosen: (proteins,) bool, the proteins that may be drawn; all by default.
         multiple: the number of rows is a multiple of it.
+        pairs: draw pairs of one family for up to half of the rows.
     """
 
     def __init__(
@@ -218,8 +219,9 @@ class BatchDraw:
         by_family: bool = False,
         chosen: NDArray[np.bool_] | None = None,
         multiple: int = 1,
+        pairs: bool = True,
     ) -> None:
-        self.corpus, self.residues, self.seed, self.multiple = corpus, residues, seed, multiple
+        self.corpus, self.residues, self.seed, self.multiple, self.pairs = corpus, residues, seed, multiple, pairs
         usable = (corpus.is_validation == validation) & (corpus.lengths >= MINIMUM_LENGTH)
         if chosen is not None:
             usable &= chosen
@@ -255,7 +257,8 @@ class BatchDraw:
         rows = max(unit, self.residues // length // unit * unit)
         families = self._pairs[bucket]
         chosen: list[NDArray[np.int64]] = []
-        for index in rng.choice(len(families), size=min(rows // 4, len(families)), replace=False):
+        wanted = min(rows // 4, len(families)) if self.pairs else 0
+        for index in rng.choice(len(families), size=wanted, replace=False) if wanted else ():
             chosen.append(rng.choice(families[index], size=2, replace=False))
         paired = sum(map(len, chosen))
         chosen.append(rng.choice(self._singles[bucket], size=rows - paired, p=self._votes[bucket]))

@@ -38,7 +38,8 @@ _LAYERS = re.compile(r"(?P<name>.+)@(?P<layers>all|-?\d+(,-?\d+)*)$")
 
 
 def load_teacher(spec: str, device: str = "auto") -> Encoder:
-    """Load a teacher from ``NAME`` or ``NAME@LAYERS``: ``facebook/esm2_t33_650M_UR50D@20,33``, ``unirep.safetensors@all``."""
+    """Load a teacher from ``NAME`` or ``NAME@LAYERS``, such as ``facebook/esm2_t33_650M_UR50D@20,33`` or
+    ``unirep.safetensors@all``."""
     match = _LAYERS.match(spec)
     if match is None or Path(spec).exists():
         return _load(spec, None, device)
@@ -112,11 +113,7 @@ def distill(
     config, output, machines = config or TrainingConfig(), Path(output), machines or Machines()
     if (output / "config.json").exists():
         raise InputError(f"{output} already holds a student; choose another folder")
-    for list_name, names in (("teacher", teachers), ("live teacher", live)):
-        if repeated := sorted({t for t in names if list(names).count(t) > 1}):
-            raise InputError(f"{list_name} {repeated[0]} is named twice; name each once")
-    if strangers := sorted(set(live) - set(teachers)):
-        raise InputError(f"--live names {strangers[0]}, which is no teacher of this run; name it with --teacher too")
+    _check_names(teachers, live)
     fabric = machines.fabric(config.precision)
     proteins = Corpus(Path(corpus))
     _check_combination(config, proteins, corpus, contexts, teachers)
@@ -133,10 +130,7 @@ def distill(
     if start is not None:
         student = load_weights(start)
         config = replace(config, student=student.config)
-    objectives: list[Objective] = []
-    if contexts is not None:
-        objectives.append(Contexts(Path(contexts), config.student))
-    folder = Path(cache) if cache else output / "training" / "features"
+    labels = _labels(teachers)
     features: list[Features] = []
     # The first process fills a cache, the others open it.
     with fabric.rank_zero_first():
@@ -145,17 +139,14 @@ def distill(
                 features_of(
                     encoder,
                     proteins,
-                    folder=folder,
+                    folder=Path(cache) if cache else output / "training" / "features",
                     share=share if "match" in config.objectives else 0.0,
                     live=spec in live,
-                    on_progress=_named(on_features, spec) if fabric.is_global_zero else None,
+                    on_progress=_named(on_features, labels[spec]) if fabric.is_global_zero else None,
                 )
             )
-    objectives += build(config.objectives, features, config.student, standardise=config.standardise, head=config.head)
-    if hidden := _hidden_weight(config, contexts is not None):
-        objectives.append(HiddenResidues(weight=hidden))
-    if config.contrast and proteins.families.max() + 1 < len(proteins):
-        objectives.append(FamilyContrast(config.student.width, weight=config.contrast))
+            features[-1].name = labels[spec]
+    objectives = _objectives(config, contexts, features, proteins)
     taught = list(dict.fromkeys(o.teacher for o in objectives if o.teacher))
     trained = train(
         config,
@@ -182,9 +173,11 @@ def distill(
             device=str(fabric.device),
             bf16=resolve_precision(config.precision, machines.device) == "bf16",
         )
+    described = [teacher._replace(name=labels.get(teacher.name, teacher.name)) for teacher in described]
     last = json.loads((output / "training" / "log.jsonl").read_text().splitlines()[-1])
+    name = name or output.name
     card = model_card(
-        name or output.name,
+        name,
         license,
         proteins,
         Path(corpus).name,
@@ -208,17 +201,33 @@ def distill(
         command=command,
         started_from=None if start is None else os.fspath(start),
     )
-    export(
-        trained,
-        output,
-        name=name or output.name,
-        version=__version__,
-        license=license,
-        pooling=pooling,
-        card=card,
-        run=run,
-    )
+    export(trained, output, name=name, version=__version__, license=license, pooling=pooling, card=card, run=run)
     return output
+
+
+def _check_names(teachers: Sequence[str], live: Sequence[str]) -> None:
+    for list_name, names in (("teacher", teachers), ("live teacher", live)):
+        if repeated := sorted({t for t in names if list(names).count(t) > 1}):
+            raise InputError(f"{list_name} {repeated[0]} is named twice; name each once")
+    if strangers := sorted(set(live) - set(teachers)):
+        raise InputError(f"--live names {strangers[0]}, which is no teacher of this run; name it with --teacher too")
+
+
+def _objectives(
+    config: TrainingConfig,
+    contexts: str | os.PathLike[str] | None,
+    features: Sequence[Features],
+    proteins: Corpus,
+) -> list[Objective]:
+    objectives: list[Objective] = []
+    if contexts is not None:
+        objectives.append(Contexts(Path(contexts), config.student))
+    objectives += build(config.objectives, features, config.student, standardise=config.standardise, head=config.head)
+    if hidden := _hidden_weight(config, contexts is not None):
+        objectives.append(HiddenResidues(weight=hidden))
+    if config.contrast and proteins.families.max() + 1 < len(proteins):
+        objectives.append(FamilyContrast(config.student.width, weight=config.contrast))
+    return objectives
 
 
 def _check_combination(
@@ -261,6 +270,22 @@ def _student_probe(
     from limbeck.distillation.export import as_encoder
 
     return lambda student: probe(as_encoder(student, pooling="mean"))
+
+
+def _labels(teachers: Sequence[str]) -> dict[str, str]:
+    """What losses and the card call each teacher: the hub's name, or of a path the last part, for where a file lay is
+    of no use to readers; more parts where the last ones are equal."""
+    labels: dict[str, str] = {}
+    for parts in (1, 2, 1_000):
+        for spec in teachers:
+            path = spec.split("?")[0].removeprefix("homology:")
+            is_path = Path(_LAYERS.sub(r"\g<name>", path)).exists()
+            layers = path.removeprefix(_LAYERS.sub(r"\g<name>", path))
+            short = "/".join(Path(path.removesuffix(layers)).parts[-parts:]) + layers if is_path else spec
+            labels[spec] = f"homology:{short}" if is_path and spec.startswith("homology:") else short
+        if len(set(labels.values())) == len(labels):
+            break
+    return labels
 
 
 def _library(path: Path) -> Teacher:

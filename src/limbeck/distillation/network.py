@@ -48,7 +48,7 @@ class Subnetwork(NamedTuple):
     channels: Tensor | None
     """Inner channels that take part, the same in each block; ``None`` for all."""
     scale: float
-    """What a block's output is multiplied by, so that its expectation is that of the whole network."""
+    """What a block's output is multiplied by, to make up for the blocks that don't take part."""
 
 
 class Block(nn.Module):
@@ -61,7 +61,8 @@ class Block(nn.Module):
     def forward(self, x: Tensor, mask: Tensor, channels: Tensor | None = None, scale: float = 1.0) -> Tensor:
         """x (batch, length, width), mask (batch, length, 1): padding is zero at every convolution, so none leaks.
 
-        ``channels`` are those inner channels that take part, all by default; ``scale`` makes up for those that don't.
+        ``channels`` are those inner channels that take part, all by default, scaled up for those that don't; ``scale``
+        is what the block's output is multiplied by.
         """
         h = (self.norm(x) * mask).transpose(1, 2)
         if channels is None:
@@ -71,7 +72,7 @@ class Block(nn.Module):
             conv = self.conv
             kernel, bias = conv.weight[channels], None if conv.bias is None else conv.bias[channels]
             h = F.conv1d(h, kernel, bias, padding=conv.padding, dilation=conv.dilation)
-            weight = self.out.weight[:, channels]
+            weight = self.out.weight[:, channels] * (conv.out_channels / len(channels))
         return x + scale * F.linear(F.gelu(h.transpose(1, 2), approximate="tanh"), weight, self.out.bias)
 
 

@@ -8,8 +8,8 @@ __all__ = ["resolve_precision"]
 
 
 def resolve_precision(precision: str, device: str) -> str:
-    """``bf16`` or ``f32`` for ``auto``: bfloat16 where the device multiplies matrices of it, for elsewhere it is emulated
-    and a hundred times slower.
+    """``bf16`` or ``f32`` for ``auto``: bfloat16 where the device multiplies matrices of it, for elsewhere it is
+    emulated and a hundred times slower.
 
     Args:
         precision: ``auto``, ``bf16`` or ``f32``.

@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 
 from limbeck.distillation.comparison import at_loss, lowest, shared_levels
 from limbeck.distillation.figures import UNKNOWN, Line, in_short, line_plot
-from limbeck.distillation.files import whole
 from limbeck.distillation.training_folder import Evaluation, TrainingRun, read_runs
 from limbeck.distillation.trajectories import (
     CONFIDENCE,
@@ -34,6 +33,7 @@ from limbeck.distillation.trajectories import (
     read_trajectories,
 )
 from limbeck.errors import InputError
+from limbeck.files import whole
 from limbeck.version import __version__
 
 __all__ = ["write_report"]

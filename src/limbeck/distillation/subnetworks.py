@@ -1,9 +1,9 @@
 """Train parts of the network first and the whole later, to save operations.
 
-Evolving subnetwork training (EST, Li et al. 2024, arXiv 2406.06962) samples layers and the inner columns of each layer at
-every step, in three stages: both sampled; all layers with sampled columns; the whole network. What is left out is made
-up for by scaling what is kept. The paper samples attention heads too, which this network has none of, and its text as
-we have it gives no lengths of stages: ours are :data:`STAGES`.
+Evolving subnetwork training (EST, Li et al. 2024, arXiv 2406.06962) samples layers and the inner columns of each layer
+at every step, in three stages: both sampled; all layers with sampled columns; the whole network. What is left out is
+made up for by scaling what is kept. The paper samples attention heads too, which this network has none of, and its
+text as we have it gives no lengths of stages: ours are :data:`STAGES`.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def sample(student: StudentConfig, step: int, steps: int, seed: int) -> Subnetwo
     blocks = sorted(torch.randperm(depth, generator=generator)[:kept].tolist())
     count = max(1, round(stage.channels * student.inner))
     channels = torch.randperm(student.inner, generator=generator)[:count].sort().values
-    return Subnetwork(tuple(blocks), channels, depth / kept * student.inner / count)
+    return Subnetwork(tuple(blocks), channels, depth / kept)
 
 
 def operations(student: StudentConfig, part: Subnetwork | None = None) -> float:

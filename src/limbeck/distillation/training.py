@@ -16,19 +16,19 @@ from typing import Any
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.strategies import DDPStrategy
+from lightning_fabric.strategies.ddp import DDPStrategy
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from limbeck.distillation.config import TrainingConfig
 from limbeck.distillation.corpus import CROP_LENGTHS, Batch, BatchDraw, Corpus
-from limbeck.distillation.files import whole
 from limbeck.distillation.network import Outputs, Student, Subnetwork
-from limbeck.distillation.objectives import Choice, Everyone, LossBalance, Objective, processes
+from limbeck.distillation.objectives import Choice, Everyone, FamilyContrast, LossBalance, Objective, processes
 from limbeck.distillation.precision import resolve_precision
 from limbeck.distillation.subnetworks import operations, sample
 from limbeck.encoders.transformer import resolve_device
 from limbeck.errors import InputError
+from limbeck.files import whole
 
 __all__ = ["Machines", "Progress", "train"]
 
@@ -180,9 +180,12 @@ class _Run:
             by_family=config.sampling == "family",
             chosen=chosen,
             multiple=self.parts,
+            # Pairs are for the contrast; without it they would only make a batch less diverse.
+            pairs=any(isinstance(objective, FamilyContrast) for objective in objectives),
         )
         self.validation = BatchDraw(corpus, config.batch_residues, seed=1, validation=True)
         self.roots: list[Tensor] = []
+        self.seen = 0
 
     def losses(self, batch: Batch, part: Subnetwork | None = None) -> tuple[dict[str, tuple[str, Tensor]], Outputs]:
         """{name: (teacher, loss (rows,))} of a batch, and what the student said."""
@@ -214,6 +217,7 @@ class _Run:
             part = part and part._replace(
                 channels=None if part.channels is None else part.channels.to(self.fabric.device)
             )
+        self.seen = int(batch.mask.sum())
         self.optimizer.zero_grad(set_to_none=True)
         sums: dict[str, float] = defaultdict(float)
         own = batch.parts(self.parts)[self.fabric.global_rank :: self.fabric.world_size]
@@ -224,7 +228,7 @@ class _Run:
                 sums[name] += value / len(own)
         for parameter in self.choice.parameters():
             if parameter.grad is not None:
-                parameter.grad = self.fabric.all_reduce(parameter.grad, reduce_op="mean")
+                parameter.grad = processes.mean(parameter.grad)
         self.fabric.clip_gradients(self.model, self.optimizer, max_norm=1.0)
         self.optimizer.step()
         # Once a step, over all processes and micro-batches: they all saw the same centre.
@@ -367,16 +371,13 @@ def train(
     wanted = json.loads(json.dumps(asdict(config)))
     wanted["corpus"] = corpus.fingerprint
     wanted["teachers"] = [objective.fingerprint for objective in objectives]
+    if checkpoint.exists():
+        _check_resumable(folder, options, wanted, resume)
     torch.manual_seed(config.seed)
     student = student or Student(config.student)
     run = _Run(fabric, config, corpus, objectives, student, choice or Everyone(), chosen)
     first, totals = 0, {"residues": 0.0, "seconds": 0.0, "operations": 0.0}
     if checkpoint.exists():
-        if not resume:
-            raise InputError(f"{folder} holds a run already; add --resume to go on with it, or choose another folder")
-        found = json.loads(options.read_text()) if options.exists() else {}
-        if differing := sorted(k for k in wanted if wanted[k] != found.get(k)):
-            raise InputError(f"{folder} was trained with another {', '.join(differing)}; use the same options")
         first, totals = run.restore(checkpoint)
     else:
         for objective in objectives:
@@ -397,6 +398,14 @@ def train(
     return student.eval()
 
 
+def _check_resumable(folder: Path, options: Path, wanted: dict[str, Any], resume: bool) -> None:
+    if not resume:
+        raise InputError(f"{folder} holds a run already; add --resume to go on with it, or choose another folder")
+    found = json.loads(options.read_text()) if options.exists() else {}
+    if differing := sorted(k for k in wanted if wanted[k] != found.get(k)):
+        raise InputError(f"{folder} was trained with another {', '.join(differing)}; use the same options")
+
+
 def _steps(
     run: _Run,
     config: TrainingConfig,
@@ -412,14 +421,14 @@ def _steps(
     for step in range(first, config.steps):
         part = sample(config.student, step, config.steps, config.seed) if config.subnetworks else None
         losses = run.step(step)
-        residues += config.batch_residues
-        totals["residues"] += config.batch_residues
-        totals["operations"] += config.batch_residues * operations(config.student, part)
+        residues += run.seen
+        totals["residues"] += run.seen
+        totals["operations"] += run.seen * operations(config.student, part)
         for name, value in losses.items():
             sums[name].append(value)
-        line = None
+        line: dict[str, Any] | None = None
+        rate = residues / (time.perf_counter() - started)
         if (step + 1) % config.evaluate_every == 0 or step + 1 == config.steps:
-            rate = residues / (time.perf_counter() - started)
             totals["seconds"] = before + time.perf_counter() - began
             line = {
                 "step": step + 1,
@@ -433,7 +442,6 @@ def _steps(
             sums.clear()
             # What validation takes is not the speed of training.
             started, residues = time.perf_counter(), 0
-        rate = line["residues_per_second"] if line else residues / (time.perf_counter() - started)
         yield Progress(step + 1, losses, rate, line)
 
 
@@ -451,7 +459,7 @@ def _evaluate(
     path = folder / "validation" / f"step-{line['step']:08d}.npz"
     path.parent.mkdir(exist_ok=True)
     with whole(path) as partial, partial.open("wb") as file:
-        np.savez_compressed(file, **residues)
+        np.savez_compressed(file, **residues)  # type: ignore[arg-type]
     with (folder / "log.jsonl").open("a") as log:
         log.write(json.dumps(line) + "\n")
 

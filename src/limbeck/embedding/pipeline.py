@@ -291,7 +291,8 @@ def _model(
         model = encoder
     else:
         raise TypeError(
-            "layer, dimension, pooling, precision, device and threads go with the name of an encoder, not with a loaded one"
+            "layer, dimension, pooling, precision, device and threads go with the name of an encoder, "
+            "not with a loaded one"
         )
     if per_residue:
         # An encoder without features of residues says so now, not after a long scan.

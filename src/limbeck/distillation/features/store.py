@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limbeck.distillation.features.lock import exclusive
-from limbeck.distillation.files import whole
 from limbeck.encoders.base import Encoder
 from limbeck.errors import InputError
+from limbeck.files import whole
 
 if TYPE_CHECKING:
     from limbeck.distillation.corpus import Corpus
