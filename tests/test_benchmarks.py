@@ -26,6 +26,7 @@ from limbeck.benchmarks.overlap import near_duplicates
 from limbeck.benchmarks.task import SEED, Items, Task, numbers, read_table, sequences
 from tiny_encoders import protein, write_unirep
 
+SHIPPED = Path(__file__).parents[1] / "datasets"
 RUN = Path(__file__).parents[1] / "results" / "probes" / "run.py"
 STATES = "HEC"
 
@@ -154,7 +155,7 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
 
 def test_train_can_be_limited_to_the_labels_that_are_scored() -> None:
     task = next(t for t in benchmarks._all_tasks() if t.name == "remote_homology")
-    parts = task.parts(benchmarks.shipped_data(), "quick", "valid")
+    parts = task.parts(SHIPPED, "quick", "valid")
     assert {*parts.fit.labels, *parts.choose.labels} <= set(parts.score.labels)
     assert max(map(len, parts.fit.sequences)) <= 150
     assert len(parts.score) == 300
@@ -340,7 +341,7 @@ def test_near_duplicates_share_half_of_their_words_with_one_protein() -> None:
 
 
 def test_quick_probes_run_on_the_shipped_data() -> None:
-    values = benchmarks.quick_probes(limbeck.load("composition"))
+    values = benchmarks.quick_probes(limbeck.load("composition"), SHIPPED)
     assert values.keys() == {"remote_homology", "structural_class"}
     assert 0.01 < values["remote_homology"] < 0.2
     assert 0.35 < values["structural_class"] < 0.8

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import io
 import os
 import re
@@ -126,7 +127,9 @@ def test_interrupt_says_how_to_go_on(folder: Path) -> None:
     write_fasta(folder / "many.fasta", random_proteins(40_000, longest=900))
     command = [sys.executable, "-m", "limbeck.cli", "embed", "many.fasta", "--encoder", "composition"]
     environment = {**os.environ, "PYTHONPATH": SOURCE}
-    process = subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE)
+    # Whoever runs the tests in the background may have told its children to ignore the signal.
+    heed = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE, preexec_fn=heed)
     while not (folder / "many.h5.partial" / "scratch" / "lengths").exists():
         time.sleep(0.005)
         assert process.poll() is None

@@ -4,9 +4,9 @@
         --data FOLDER --work FOLDER
 
 Every arm trains the same network from the same seeds on the same proteins for the same number of residues; only what it
-learns from differs. Students are scored on validation proteins by the protocol of ``results/probes``, each with its
-own pooling: over contexts where something taught them, else the mean. Writes ``arms.json`` and ``arms.md`` beside this
-file.
+learns from differs. Students are scored on validation proteins by the protocol of ``results/probes``; whether to pool
+over contexts or by the mean is chosen for each task on a part of train. Writes ``arms.json`` and ``arms.md`` beside
+this file.
 """
 
 from __future__ import annotations
@@ -104,6 +104,10 @@ def train(arm: Arm, seed: int, options: argparse.Namespace) -> tuple[Path, dict[
     return folder, {key: last[key] for key in ("residues", "seconds", "operations", "validation")}
 
 
+def poolings(folder: Path) -> list[benchmarks.Choice]:
+    return [benchmarks.Choice(pooling, limbeck.load(folder, pooling=pooling)) for pooling in ("contexts", "mean")]
+
+
 def spread(values: Sequence[float]) -> dict[str, float]:
     """Mean over the seeds and its standard error."""
     deviation = float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
@@ -157,7 +161,7 @@ def main(arguments: list[str] | None = None) -> None:
             began = time.monotonic()
             folder, cost = train(arm, seed, options)
             scored = benchmarks.score(
-                limbeck.load(folder), published, "small", "valid", options.data, options.work / "scores"
+                poolings(folder), published, "small", "valid", options.data, options.work / "scores"
             )
             values = {name: scored[name]["value"] for name in names}
             values["mean"] = float(np.mean([values[name] for name in names]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import json
 import os
 import signal
@@ -190,7 +191,8 @@ def _encoders(options: argparse.Namespace) -> None:
     from limbeck.encoders import available
 
     rows = [("name", "kind", "dimension", "parameters", "licence", "on this machine")]
-    for info in available():
+    # What works now comes first.
+    for info in sorted(available(), key=lambda info: not info.on_this_machine):
         rows.append(
             (
                 info.name,
@@ -318,7 +320,10 @@ def _add_distill(verbs: Any) -> None:
     group = parser.add_argument_group("run")
     group.add_argument("--resume", action="store_true", help="go on with an unfinished run")
     group.add_argument("--tensorboard", action="store_true", help="write curves to FOLDER/training/tensorboard")
-    group.add_argument("--probes", action="store_true", help="score the student at each validation (15 s or so each)")
+    group.add_argument(
+        "--probes", nargs="?", const="", metavar="DATA",
+        help="score the student at each validation, on the data sets in DATA (default: those of limbeck's source)",
+    )  # fmt: skip
     _add_machines(group)
     _add_fields(parser.add_argument_group("training"), TrainingConfig)
     _add_fields(parser.add_argument_group("shape of the student"), StudentConfig)
@@ -370,10 +375,12 @@ def _distill(options: argparse.Namespace) -> None:
     options.when_interrupted = "; the same command with --resume goes on from the last checkpoint"
     config = _from_fields(options, TrainingConfig, student=_from_fields(options, StudentConfig))
     probe: Any = None
-    if options.probes:
-        from limbeck.benchmarks import quick_probes
+    if options.probes is not None:
+        from limbeck.benchmarks import quick_probes, shipped_data, tasks
 
-        probe = quick_probes
+        data = Path(options.probes) if options.probes else shipped_data()
+        tasks(data)  # says now, and not after the first steps, that they are missing
+        probe = functools.partial(quick_probes, data=data)
     with _training_progress("distilling", config) as report:
         folder = distill(
             options.corpus,

@@ -113,7 +113,6 @@ def _score(candidates: Sequence[Choice], task: Task, parts: Parts, scale: str, c
         views, labels, stand_in = _residue_views(candidates, task, parts, scale, cache)
     else:
         views, labels, stand_in = _protein_views(candidates, parts, cache), _labels(task, parts), ""
-    encoded = time.monotonic()
     outcomes = _outcomes(task, views, labels)
     results = {}
     for method, outcome in outcomes.items():
@@ -130,7 +129,6 @@ def _score(candidates: Sequence[Choice], task: Task, parts: Parts, scale: str, c
             "residues": sum(getattr(parts, p).residues for p in ("fit", "choose", "score")),
             "in_mean": task.primary and method == task.methods[0] and not stand_in,
             "stand_in": stand_in,
-            "seconds_encoding": round(encoded - started, 1),
             "seconds": round(time.monotonic() - started, 1),
         }
     return results
