@@ -367,3 +367,17 @@ def test_teachers_are_named_by_the_end_of_their_path(tmp_path):
     assert _labels([a + "@all", hub]) == {a + "@all": "weights.safetensors@all", hub: hub}
     assert list(_labels([a, b]).values()) == ["a/weights.safetensors", "b/weights.safetensors"]
     assert list(_labels([f"homology:{a}?license=MIT"]).values()) == ["homology:weights.safetensors"]
+
+
+def test_the_licence_of_the_start_counts(tmp_path):
+    path = tmp_path / "proteins.fasta"
+    path.write_text("".join(f">{name}\n{sequence}\n" for name, sequence in real_proteins(60)))
+    start = distill(path, tmp_path / "start", config=QUICK)
+    with pytest.raises(InputError, match="it has no licence note"):
+        distill(path, tmp_path / "next", start=start, config=QUICK, license="MIT")
+    stated = [f"{start}=CC-BY-4.0"]
+    folder = distill(path, tmp_path / "next", start=start, config=QUICK, license="CC-BY-4.0", teacher_licenses=stated)
+    assert str(start) in (folder / "README.md").read_text()
+    other = dataclasses.replace(QUICK, student=dataclasses.replace(TINY, width=8))
+    with pytest.raises(InputError, match="in its shape; leave --width and its like out"):
+        distill(path, tmp_path / "third", start=start, config=other)

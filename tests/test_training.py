@@ -163,3 +163,23 @@ def test_device_that_is_not_here_is_one_line():
     missing = "cuda" if not torch.cuda.is_available() else "cuda:99"
     with pytest.raises(InputError, match=f"device '{missing}' is not on this machine; use auto or cpu"):
         Machines(missing).fabric("f32")
+
+
+@pytest.mark.parametrize(
+    ("machines", "message"),
+    [
+        (Machines(processes=0), "--processes and --nodes must be at least 1"),
+        (Machines("cpu:0", processes=2), "cpu:0 is one device, for one process; leave its number out"),
+        (Machines("meta"), "nothing is trained on device 'meta'"),
+    ],
+)
+def test_machines_that_cannot_be(machines, message):
+    with pytest.raises(InputError, match=message):
+        machines.fabric("f32")
+
+
+def test_torchrun_with_another_number_of_processes_is_refused(monkeypatch):
+    for name, value in (("TORCHELASTIC_RUN_ID", "x"), ("WORLD_SIZE", "2")):
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match="torchrun started 2 processes; give --processes and --nodes to match"):
+        Machines().fabric("f32")

@@ -109,22 +109,26 @@ def poolings(folder: Path) -> list[benchmarks.Choice]:
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
-    """Mean over the seeds and its standard error."""
-    deviation = float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
-    return {"mean": float(np.mean(values)), "error": deviation / len(values) ** 0.5}
+    """Mean over the seeds and, where there are several, its standard error."""
+    result = {"mean": float(np.mean(values))}
+    if len(values) > 1:
+        result["error"] = float(np.std(values, ddof=1)) / len(values) ** 0.5
+    return result
 
 
 def table(report: dict[str, Any]) -> str:
-    tasks = report["tasks"]
+    tasks, seeds = report["tasks"], len(report["seeds"])
+    what = f"mean over {seeds} seeds ± standard error" if seeds > 1 else "one seed"
     lines = [
-        f"Mean over {len(report['seeds'])} seeds ± standard error, on validation proteins; "
-        f"{report['residues']:,} residues a run, {report['parameters'] / 1e6:.1f} million parameters.",
+        f"Scores on validation proteins, {what}; {report['residues']:,} residues a run, "
+        f"{report['parameters'] / 1e6:.1f} million parameters.",
         "",
         f"| arm | {' | '.join(tasks)} | mean |",
         f"|---|{'---|' * (len(tasks) + 1)}",
     ]
     for name, arm in report["arms"].items():
-        cells = [f"{arm['scores'][t]['mean']:.3f} ± {arm['scores'][t]['error']:.3f}" for t in [*tasks, "mean"]]
+        scores = [arm["scores"][task] for task in [*tasks, "mean"]]
+        cells = [f"{s['mean']:.3f}" + (f" ± {s['error']:.3f}" if seeds > 1 else "") for s in scores]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 

@@ -34,7 +34,12 @@ ON_PROTEINS, ON_ALL = "mean, proteins", "mean, all"
 
 def describe(candidates: list[benchmarks.Choice]) -> dict[str, Any]:
     fields = ("name", "dimension", "parameters", "license", "version", "pooling", "precision", "fingerprint")
-    return {c.label: {f: getattr(c.encoder, f) for f in fields} for c in candidates}
+    return {c.label: {f: getattr(c.encoder, f) for f in fields} | {"name": short(c.encoder.name)} for c in candidates}
+
+
+def short(name: str) -> str:
+    """A name as given, or the last folder and file of an absolute path: the rest is one machine's own."""
+    return "/".join(Path(name).parts[-2:]) if Path(name).is_absolute() else name
 
 
 def overlaps(tasks: list[Task], data: Path, scale: str, split: str) -> dict[str, dict[str, int]]:

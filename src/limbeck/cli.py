@@ -558,9 +558,10 @@ def _adapt(options: argparse.Namespace) -> None:
 
 def _need_pytorch() -> None:
     try:
+        import lightning_fabric  # noqa: F401
         import torch  # noqa: F401
     except ImportError:
-        raise InputError("training needs PyTorch; install it with pip install 'limbeck[train]'") from None
+        raise InputError("training needs PyTorch and Lightning Fabric; pip install 'limbeck[train]'") from None
 
 
 def _say(line: str) -> None:

@@ -116,7 +116,8 @@ class Corpus:
         rng = np.random.default_rng(0)
         draws = rng.random(self.families.max() + 1)
         # A small corpus holds out one family all the same.
-        held = draws <= max(held_out, draws.min())
+        usable = np.unique(self.families[self.lengths >= MINIMUM_LENGTH])
+        held = draws <= max(held_out, draws[usable].min() if len(usable) else 0.0)
         self.is_validation = held[self.families]
 
     def __len__(self) -> int:

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from limbeck.distillation.card import Budget, Teacher, licence_of, model_card, with_stated_licences
-from limbeck.distillation.config import TrainingConfig
+from limbeck.distillation.config import StudentConfig, TrainingConfig
 from limbeck.distillation.corpus import Corpus
 from limbeck.distillation.export import export, nested_dimensions, run_record
 from limbeck.distillation.features import DEFAULT_SHARE, Features, features_of
@@ -24,7 +24,7 @@ from limbeck.distillation.network import Student
 from limbeck.distillation.objectives import Contexts, FamilyContrast, HiddenResidues, Objective, build, build_choice
 from limbeck.distillation.precision import resolve_precision
 from limbeck.distillation.projection import fit_projection
-from limbeck.distillation.start import load_weights
+from limbeck.distillation.start import described_student, load_weights
 from limbeck.distillation.training import Machines, Progress, train
 from limbeck.encoders import Encoder, load
 from limbeck.encoders.contexts import read_library
@@ -117,18 +117,24 @@ def distill(
     fabric = machines.fabric(config.precision)
     proteins = Corpus(Path(corpus))
     _check_combination(config, proteins, corpus, contexts, teachers)
-    encoders = [load_teacher(spec, machines.device) for spec in teachers]
+    fabric.launch()
+    # Each process on its own device.
+    encoders = [load_teacher(spec, str(fabric.device)) for spec in teachers]
     described = [Teacher(spec, e.license, e.fingerprint) for spec, e in zip(teachers, encoders, strict=True)]
     if contexts is not None:
         described.insert(0, _library(Path(contexts)))
+    if start is not None and os.fspath(start) not in teachers:
+        # Whose weights a student begins with binds it as a teacher does.
+        described.append(described_student(os.fspath(start)))
     described = with_stated_licences(described, teacher_licenses)
     license = licence_of(described, license)
-    fabric.launch()
     # Heads are made here and in the run: one seed, set first, for both.
     torch.manual_seed(config.seed)
     student: Student | None = None
     if start is not None:
         student = load_weights(start)
+        if config.student not in (StudentConfig(), student.config):
+            raise InputError(f"the student goes out from {start}, in its shape; leave --width and its like out")
         config = replace(config, student=student.config)
     labels = _labels(teachers)
     features: list[Features] = []
@@ -146,6 +152,8 @@ def distill(
                 )
             )
             features[-1].name = labels[spec]
+    # What is cached needs its encoder no more.
+    del encoders
     objectives = _objectives(config, contexts, features, proteins)
     taught = list(dict.fromkeys(o.teacher for o in objectives if o.teacher))
     trained = train(

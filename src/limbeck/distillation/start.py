@@ -6,12 +6,13 @@ import os
 
 import torch
 
+from limbeck.distillation.card import Teacher
 from limbeck.distillation.config import StudentConfig
 from limbeck.distillation.network import Student
-from limbeck.encoders.student import student_files
+from limbeck.encoders.student import StudentEncoder, student_files
 from limbeck.errors import InputError
 
-__all__ = ["load_weights"]
+__all__ = ["described_student", "load_weights"]
 
 
 def load_weights(name: str | os.PathLike[str]) -> Student:
@@ -32,3 +33,9 @@ def load_weights(name: str | os.PathLike[str]) -> Student:
         reason = str(error).splitlines()[0]
         raise InputError(f"{name}: the weights do not fit the configuration ({reason}); get the model again") from None
     return student
+
+
+def described_student(name: str) -> Teacher:
+    """What a card says of the student that another goes out from."""
+    encoder = StudentEncoder(name, *student_files(name))
+    return Teacher(name, encoder.license, encoder.fingerprint)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import pickle
 import time
 from collections import defaultdict
@@ -19,6 +20,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch._dynamo.exc import BackendCompilerFailed
 
 from limbeck.distillation.config import TrainingConfig
 from limbeck.distillation.corpus import CROP_LENGTHS, Batch, BatchDraw, Corpus
@@ -54,6 +56,18 @@ class Machines:
         """
         resolve_device(self.device)
         kind, _, index = self.device.partition(":")
+        if kind not in ("auto", "cpu", "cuda", "mps"):
+            raise InputError(f"nothing is trained on device {self.device!r}; use cpu, cuda, mps or auto")
+        if min(self.processes, self.nodes) < 1:
+            raise InputError("--processes and --nodes must be at least 1")
+        if index and self.processes > 1:
+            raise InputError(f"{self.device} is one device, for one process; leave its number out")
+        if kind == "cuda" and self.processes > torch.cuda.device_count():
+            here = torch.cuda.device_count()
+            raise InputError(f"this machine has {here} GPUs, not {self.processes}; lower --processes")
+        started = int(os.environ.get("WORLD_SIZE", self.processes * self.nodes))
+        if torch.distributed.is_torchelastic_launched() and started != self.processes * self.nodes:
+            raise InputError(f"torchrun started {started} processes; give --processes and --nodes to match")
         several = self.processes * self.nodes > 1
         # A part of the network may be without a loss, such as the contexts of a student that pools otherwise.
         strategy = DDPStrategy(find_unused_parameters=True) if several else "auto"
@@ -196,13 +210,21 @@ class _Run:
         # A part of the network has another shape at each step: compiling it would take longer than it saves.
         eager = self.config.compile and part is not None
         with torch.compiler.set_stance("force_eager") if eager else nullcontext():
-            computed, outputs = self.model(ids, mask, targets, part)
+            computed, outputs = self._computed(ids, mask, targets, part)
         losses: dict[str, tuple[str, Tensor]] = {}
         for objective, target, rows in zip(self.objectives, targets, computed, strict=True):
             losses |= {
                 k: (objective.teacher, v) for k, v in (objective(outputs, target) if objective.eager else rows).items()
             }
         return losses, outputs
+
+    def _computed(self, *inputs: Any) -> tuple[list[dict[str, Tensor]], Outputs]:
+        try:
+            computed: tuple[list[dict[str, Tensor]], Outputs] = self.model(*inputs)
+        except BackendCompilerFailed as error:
+            reason = next(iter(str(error).splitlines()), type(error).__name__)[:150]
+            raise InputError(f"torch.compile failed ({reason}); get a C++ compiler or add --no-compile") from None
+        return computed
 
     def step(self, step: int) -> dict[str, float]:
         self.model.train()
@@ -229,7 +251,12 @@ class _Run:
         for parameter in self.choice.parameters():
             if parameter.grad is not None:
                 parameter.grad = processes.mean(parameter.grad)
-        self.fabric.clip_gradients(self.model, self.optimizer, max_norm=1.0)
+        # Apart, or a policy's large gradient would shrink the student's step.
+        if policy := list(self.choice.parameters()):
+            nn.utils.clip_grad_norm_(policy, 1.0)
+        norm = nn.utils.clip_grad_norm_(self.distiller.parameters(), 1.0)
+        if not torch.isfinite(norm):
+            raise InputError(f"the gradient is not finite at step {step}; lower --learning-rate")
         self.optimizer.step()
         # Once a step, over all processes and micro-batches: they all saw the same centre.
         self.distiller.student.follow(processes.mean(torch.stack(self.roots).mean(0)))
@@ -250,7 +277,8 @@ class _Run:
         terms = [(weights.get(t, 1.0) * loss).mean() * factors[t] for t, loss in losses.values()]
         extra = self.choice.extra() if taught else {}
         total = torch.stack([*terms, *extra.values()]).sum()
-        if not torch.isfinite(total):
+        # Of all processes: one that stops alone leaves the others waiting.
+        if not torch.isfinite(processes.mean(total)):
             raise InputError(f"the loss is not finite at step {step}; lower --learning-rate")
         self.fabric.backward(total / self.config.accumulate)
         means = {name: loss.detach().mean().item() for name, (_, loss) in losses.items()}
@@ -385,7 +413,8 @@ def train(
         run.average = WeightAverage(run.distiller, config.ema)
     fabric.barrier()
     if fabric.is_global_zero:
-        options.write_text(json.dumps(wanted, indent=1) + "\n")
+        with whole(options) as partial:
+            partial.write_text(json.dumps(wanted, indent=1) + "\n")
         _cut(folder / "log.jsonl", first)
     writer = _writer(folder / "tensorboard") if tensorboard and fabric.is_global_zero else None
     for progress in _steps(run, config, first, totals, folder, checkpoint, probe):
@@ -468,7 +497,13 @@ def _cut(log: Path, step: int) -> None:
     """Drop the lines after a step: a run that was killed between log and checkpoint writes them again."""
     if not log.exists():
         return
-    lines = [line for line in log.read_text().splitlines() if line.endswith("}") and json.loads(line)["step"] <= step]
+    lines = []
+    for line in log.read_text().splitlines():
+        try:
+            if json.loads(line)["step"] <= step:
+                lines.append(line)
+        except ValueError:
+            continue  # torn off by a kill
     with whole(log) as partial:
         partial.write_text("".join(line + "\n" for line in lines))
 
