@@ -114,5 +114,6 @@ def test_distill_from_python(tmp_path):
     config = TrainingConfig(steps=2, batch_residues=512, evaluate_every=2, compile=False, student=shape)
     folder = limbeck.distill(EXAMPLE, tmp_path / "student", config=config)
     assert limbeck.load(folder).dimension == 16
+    assert callable(limbeck.adapt)
     with pytest.raises(AttributeError, match="no attribute 'distil'"):
         limbeck.distil  # noqa: B018
