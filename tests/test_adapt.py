@@ -19,6 +19,7 @@ from limbeck.distillation.corpus import Corpus  # noqa: E402
 from limbeck.distillation.export import export  # noqa: E402
 from limbeck.distillation.network import Student  # noqa: E402
 from limbeck.distillation.objectives import HiddenResidues  # noqa: E402
+from limbeck.distillation.start import Start, load_weights  # noqa: E402
 from limbeck.distillation.training import train  # noqa: E402
 from limbeck.errors import InputError  # noqa: E402
 from limbeck.residues import RESIDUES  # noqa: E402
@@ -291,7 +292,7 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(stop, family, start,
 def test_the_first_run_is_plain_further_pretraining(family, start, tmp_path):
     """The engine given the start and the hidden residues alone ends at the very same weights."""
     folder = adapt(family, tmp_path / "student", start=start, config=QUICK)
-    plain = FixedProjection.of(adapt_module.load_weights(start))
+    plain = FixedProjection.of(load_weights(start))
     config = dataclasses.replace(QUICK, student=TINY)
     train(
         config, Corpus(folder / "training" / "family.fasta", 0.1), [HiddenResidues()], tmp_path / "run", student=plain
@@ -305,6 +306,6 @@ def test_the_default_start_is_the_shipped_student(family, tmp_path):
     import inspect
 
     assert inspect.signature(adapt).parameters["start"].default is None
-    first = adapt_module._Start.of(adapt_module.DEFAULT_NAME)
+    first = Start.of(adapt_module.DEFAULT_NAME)
     assert (first.teacher.name, first.teacher.license, first.pooling) == ("limbeck-9m", "CC-BY-4.0", "contexts")
     assert first.network.config == StudentConfig()

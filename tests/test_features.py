@@ -44,7 +44,7 @@ def _small_shards(monkeypatch):
     monkeypatch.setattr(cached, "SHARD_RESIDUES", 700)
     monkeypatch.setattr(teaching, "_BATCH_RESIDUES", 300)
     # Only a power cut could tell the difference.
-    monkeypatch.setattr(store, "_sync", lambda descriptor: None)
+    monkeypatch.setattr(store, "sync", lambda descriptor: None)
 
 
 @pytest.fixture(scope="module")
@@ -392,7 +392,7 @@ def test_no_space_left_is_one_line(corpus, tmp_path, monkeypatch):
         if len(calls) == 6:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(store, "_sync", full)
+    monkeypatch.setattr(store, "sync", full)
     with pytest.raises(InputError, match=r"no room left in .* \(No space left on device\); make room") as caught:
         CachedFeatures(tmp_path, FakeEncoder(), corpus)
     assert "\n" not in str(caught.value)

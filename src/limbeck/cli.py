@@ -335,12 +335,18 @@ def _add_machines(group: Any) -> None:
     group.add_argument("--nodes", type=int, default=1, metavar="N", help="machines, started by torchrun (default: 1)")
 
 
-def _add_fields(group: Any, config: type[TrainingConfig | StudentConfig]) -> None:
-    """One option for each field that describes itself."""
+def _add_fields(
+    group: Any,
+    config: type[TrainingConfig | StudentConfig],
+    defaults: TrainingConfig | None = None,
+    only: Sequence[str] | None = None,
+) -> None:
+    """One option for each field that describes itself, or for some; the defaults are the fields' or an instance's."""
     for field in dataclasses.fields(config):
-        if "help" not in field.metadata:
+        if "help" not in field.metadata or (only is not None and field.name not in only):
             continue
-        flag, default = "--" + field.name.replace("_", "-"), field.default
+        flag = "--" + field.name.replace("_", "-")
+        default = field.default if defaults is None else getattr(defaults, field.name)
         if isinstance(default, bool):
             help_text = f"{field.metadata['help']} (default: {'yes' if default else 'no'})"
             group.add_argument(flag, action=argparse.BooleanOptionalAction, default=default, help=help_text)
@@ -512,13 +518,7 @@ def _add_adapt(verbs: Any) -> None:
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:1, mps or auto")
     parser.add_argument("--resume", action="store_true", help="go on with an unfinished run")
     group = parser.add_argument_group("training, of each of the two runs")
-    for field in dataclasses.fields(TrainingConfig):
-        if field.name in _ADAPTED:
-            default = getattr(ADAPTATION, field.name)
-            group.add_argument(
-                "--" + field.name.replace("_", "-"), type=type(default), default=default, metavar="N",
-                help=f"{field.metadata['help']} (default: {default})",
-            )  # fmt: skip
+    _add_fields(group, TrainingConfig, defaults=ADAPTATION, only=_ADAPTED)
 
 
 _ADAPTED = ("steps", "batch_residues", "learning_rate", "warmup", "masked", "seed", "evaluate_every", "precision")

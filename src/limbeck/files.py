@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["whole"]
+__all__ = ["sync", "whole"]
 
 
 @contextmanager
@@ -20,3 +21,13 @@ def whole(path: Path) -> Iterator[Path]:
     os.umask(mask)
     partial.chmod(0o666 & ~mask)
     os.replace(partial, path)
+
+
+def sync(descriptor: int) -> None:
+    """Make sure that what was written to an open file or folder outlasts a power cut."""
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # Some network file systems have no such call; they write through.
+        if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
+            raise

@@ -28,16 +28,16 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from limbeck.distillation.card import Budget, Teacher, licence_of, model_card
+from limbeck.distillation.card import Budget, licence_of, model_card
 from limbeck.distillation.config import ADAPTATION, StudentConfig, TrainingConfig
 from limbeck.distillation.corpus import MINIMUM_LENGTH, Batch, BatchDraw, Corpus
 from limbeck.distillation.export import export, nested_dimensions, run_record
 from limbeck.distillation.network import Outputs, Student
 from limbeck.distillation.objectives import HiddenResidues, Objective
 from limbeck.distillation.objectives.base import per_row, residue_loss
-from limbeck.distillation.start import load_weights
+from limbeck.distillation.start import Start
 from limbeck.distillation.training import Machines, Progress, train
-from limbeck.encoders.student import DEFAULT_NAME, StudentEncoder, student_files
+from limbeck.encoders.student import DEFAULT_NAME
 from limbeck.errors import InputError
 from limbeck.files import whole
 from limbeck.records import Locator, clean_record, read_records
@@ -124,22 +124,6 @@ class SelfDistillation(Objective):
         return (outputs.features.float() * outputs.mask).sum(1) / outputs.mask.sum(1)
 
 
-class _Start(NamedTuple):
-    """The student to adapt."""
-
-    network: Student
-    teacher: Teacher
-    pooling: str
-    nested: Sequence[int]
-
-    @classmethod
-    def of(cls, name: str) -> _Start:
-        config, weights = student_files(name)
-        encoder = StudentEncoder(name, config, weights)
-        teacher = Teacher(name, encoder.license, encoder.fingerprint)
-        return cls(load_weights(name), teacher, encoder.pooling, config.get("nested_dimensions", []))
-
-
 def adapt(
     family: str | os.PathLike[str],
     output: str | os.PathLike[str],
@@ -191,7 +175,7 @@ def adapt(
     """
     output, machines = Path(output), machines or Machines()
     _check(output, weight, held_out)
-    first = _Start.of(os.fspath(start) if start is not None else DEFAULT_NAME)
+    first = Start.of(os.fspath(start) if start is not None else DEFAULT_NAME)
     config = replace(config or ADAPTATION, student=first.network.config)
     if not config.masked:
         raise InputError("a student that names hidden residues needs some to be hidden; use --masked above 0")
@@ -233,7 +217,7 @@ def adapt(
 class _Written(NamedTuple):
     """What the folders of both students say."""
 
-    start: _Start
+    start: Start
     corpus: Corpus
     family: str
     config: TrainingConfig

@@ -24,7 +24,7 @@ from limbeck.distillation.network import Student
 from limbeck.distillation.objectives import Contexts, FamilyContrast, HiddenResidues, Objective, build, build_choice
 from limbeck.distillation.precision import resolve_precision
 from limbeck.distillation.projection import fit_projection
-from limbeck.distillation.start import described_student, load_weights
+from limbeck.distillation.start import Start
 from limbeck.distillation.training import Machines, Progress, train
 from limbeck.encoders import Encoder, load
 from limbeck.encoders.contexts import read_library
@@ -123,16 +123,17 @@ def distill(
     described = [Teacher(spec, e.license, e.fingerprint) for spec, e in zip(teachers, encoders, strict=True)]
     if contexts is not None:
         described.insert(0, _library(Path(contexts)))
-    if start is not None and os.fspath(start) not in teachers:
+    first = None if start is None else Start.of(os.fspath(start))
+    if first is not None and first.teacher.name not in teachers:
         # Whose weights a student begins with binds it as a teacher does.
-        described.append(described_student(os.fspath(start)))
+        described.append(first.teacher)
     described = with_stated_licences(described, teacher_licenses)
     license = licence_of(described, license)
     # Heads are made here and in the run: one seed, set first, for both.
     torch.manual_seed(config.seed)
     student: Student | None = None
-    if start is not None:
-        student = load_weights(start)
+    if first is not None:
+        student = first.network
         if config.student not in (StudentConfig(), student.config):
             raise InputError(f"the student goes out from {start}, in its shape; leave --width and its like out")
         config = replace(config, student=student.config)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 
 from limbeck.distillation.card import Teacher
 from limbeck.distillation.config import StudentConfig
 from limbeck.distillation.network import Student
-from limbeck.encoders.student import StudentEncoder, student_files
+from limbeck.encoders.student import StudentEncoder, Weights, student_files
 from limbeck.errors import InputError
 
-__all__ = ["described_student", "load_weights"]
+__all__ = ["Start", "load_weights"]
 
 
 def load_weights(name: str | os.PathLike[str]) -> Student:
@@ -24,7 +26,10 @@ def load_weights(name: str | os.PathLike[str]) -> Student:
     Raises:
         InputError: if it is no student, or is damaged.
     """
-    config, weights = student_files(os.fspath(name))
+    return _network(os.fspath(name), *student_files(os.fspath(name)))
+
+
+def _network(name: str, config: dict[str, Any], weights: Weights) -> Student:
     shape = config["limbeck"]
     student = Student(StudentConfig(**{**shape, "dilations": tuple(shape["dilations"])}))
     try:
@@ -35,7 +40,19 @@ def load_weights(name: str | os.PathLike[str]) -> Student:
     return student
 
 
-def described_student(name: str) -> Teacher:
-    """What a card says of the student that another goes out from."""
-    encoder = StudentEncoder(name, *student_files(name))
-    return Teacher(name, encoder.license, encoder.fingerprint)
+class Start(NamedTuple):
+    """A student that another goes out from."""
+
+    network: Student
+    teacher: Teacher
+    """What a card says of it."""
+    pooling: str
+    nested: Sequence[int]
+
+    @classmethod
+    def of(cls, name: str) -> Start:
+        """Load a student; raises as :func:`load_weights` does."""
+        config, weights = student_files(name)
+        encoder = StudentEncoder(name, config, weights)
+        teacher = Teacher(name, encoder.license, encoder.fingerprint)
+        return cls(_network(name, config, weights), teacher, encoder.pooling, config.get("nested_dimensions", []))

@@ -129,15 +129,16 @@ class WeightAverage:
     def applied(self) -> Iterator[None]:
         """The model has the average weights inside."""
         if self.decay:
-            self._swap()
+            self.swap()
         try:
             yield
         finally:
             if self.decay:
-                self._swap()
+                self.swap()
 
     @torch.no_grad()
-    def _swap(self) -> None:
+    def swap(self) -> None:
+        """Exchange the model's weights and their average."""
         for parameter, average in zip(self.own, self.average, strict=True):
             kept = parameter.detach().clone()
             parameter.copy_(average)
@@ -172,7 +173,6 @@ class _Run:
         self.choice = choice.to(fabric.device)
         teachers = list(dict.fromkeys(o.teacher for o in objectives))
         self.balance = LossBalance(teachers, config.balance).to(fabric.device)
-        self.average = WeightAverage(self.distiller, config.ema)
         decayed = [p for p in self.distiller.parameters() if p.ndim > 1]
         plain = [p for p in self.distiller.parameters() if p.ndim <= 1]
         groups: list[dict[str, Any]] = [
@@ -186,7 +186,7 @@ class _Run:
         torch._dynamo.config.cache_size_limit = max(64, torch._dynamo.config.cache_size_limit)
         module: Any = torch.compile(self.distiller, dynamic=False) if config.compile else self.distiller
         self.model, self.optimizer = fabric.setup(module, optimizer)
-        self.average.average = [p.to(fabric.device) for p in self.average.average]
+        self.average = WeightAverage(self.distiller, config.ema)
         self.draw = BatchDraw(
             corpus,
             config.batch_residues,
@@ -199,7 +199,7 @@ class _Run:
         )
         self.validation = BatchDraw(corpus, config.batch_residues, seed=1, validation=True)
         self.roots: list[Tensor] = []
-        self.seen = 0
+        self.seen, self.spent = 0, 0.0
 
     def losses(self, batch: Batch, part: Subnetwork | None = None) -> tuple[dict[str, tuple[str, Tensor]], Outputs]:
         """{name: (teacher, loss (rows,))} of a batch, and what the student said."""
@@ -240,6 +240,7 @@ class _Run:
                 channels=None if part.channels is None else part.channels.to(self.fabric.device)
             )
         self.seen = int(batch.mask.sum())
+        self.spent = self.seen * operations(self.config.student, part)
         self.optimizer.zero_grad(set_to_none=True)
         sums: dict[str, float] = defaultdict(float)
         own = batch.parts(self.parts)[self.fabric.global_rank :: self.fabric.world_size]
@@ -423,7 +424,7 @@ def train(
         if report and fabric.is_global_zero:
             report(progress)
     if config.ema:
-        run.average._swap()
+        run.average.swap()
     return student.eval()
 
 
@@ -448,11 +449,10 @@ def _steps(
     sums: dict[str, list[float]] = defaultdict(list)
     started, residues = began, 0
     for step in range(first, config.steps):
-        part = sample(config.student, step, config.steps, config.seed) if config.subnetworks else None
         losses = run.step(step)
         residues += run.seen
         totals["residues"] += run.seen
-        totals["operations"] += run.seen * operations(config.student, part)
+        totals["operations"] += run.spent
         for name, value in losses.items():
             sums[name].append(value)
         line: dict[str, Any] | None = None

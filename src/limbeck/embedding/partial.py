@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import shutil
@@ -17,11 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limbeck.errors import InputError
-
-if sys.platform == "win32":
-    import msvcrt
-else:
-    import fcntl
+from limbeck.files import sync
+from limbeck.lock import lock
 
 __all__ = ["Partial", "replace_durably"]
 
@@ -75,7 +71,7 @@ class Partial:
             except FileNotFoundError:
                 # The run that held the folder has just removed it.
                 continue
-            if not _locked(file):
+            if not lock(file)[1]:
                 file.close()
                 raise InputError(f"another run is at work in {self.folder}; wait for it or choose another output")
             try:
@@ -113,7 +109,7 @@ class Partial:
         temporary = self.scratch / "manifest"
         with temporary.open("w") as file:
             json.dump(manifest, file, indent=1)
-            _sync(file.fileno())
+            sync(file.fileno())
         replace_durably(temporary, self._manifest)
 
     def clear(self) -> None:
@@ -150,7 +146,7 @@ class Partial:
         with temporary.open("ab") as file:
             file.write(checksum)
             file.flush()
-            _sync(file.fileno())
+            sync(file.fileno())
         replace_durably(temporary, self._piece(number))
 
     def has_piece(self, number: int, shape: tuple[int, int], dtype: np.dtype[Any]) -> bool:
@@ -184,36 +180,14 @@ def _checksum(path: Path, size: int) -> bytes:
     return value.to_bytes(4, "little")
 
 
-def _sync(descriptor: int) -> None:
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        # Some network file systems have no such call; they write through.
-        if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
-            raise
-
-
 def replace_durably(temporary: Path, final: Path) -> None:
     """Rename within one file system so that neither a kill nor a power cut leaves half a file."""
     with temporary.open("rb+") as file:
-        _sync(file.fileno())
+        sync(file.fileno())
     os.replace(temporary, final)
     if sys.platform != "win32":
         descriptor = os.open(final.parent, os.O_RDONLY)
         try:
-            _sync(descriptor)
+            sync(descriptor)
         finally:
             os.close(descriptor)
-
-
-def _locked(file: BinaryIO) -> bool:
-    """Lock a file; the system releases it however the process ends. ``False`` if another process holds it."""
-    try:
-        if sys.platform == "win32":
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        # Some file systems of clusters lock nothing; there the user keeps runs apart.
-        return error.errno in (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP)
-    return True

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from limbeck.distillation.features.lock import exclusive
 from limbeck.encoders.base import Encoder
 from limbeck.errors import InputError
-from limbeck.files import whole
+from limbeck.files import sync, whole
+from limbeck.lock import exclusive
 
 if TYPE_CHECKING:
     from limbeck.distillation.corpus import Corpus
@@ -274,7 +274,7 @@ class Store:
                 with partial.open("wb") as file:
                     file.writelines(parts)
                     file.flush()
-                    _sync(file.fileno())
+                    sync(file.fileno())
             except OSError:
                 # A part that is of no use must not fill the disk that is full.
                 partial.unlink(missing_ok=True)
@@ -318,12 +318,3 @@ def _signature(path: Path) -> tuple[str, int, int]:
 
 def _damaged(path: Path, why: str) -> InputError:
     return InputError(f"{path} is damaged ({why}); remove the file, and the same command computes its part again")
-
-
-def _sync(descriptor: int) -> None:
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        # Some network file systems have no such call; they write through.
-        if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
-            raise

@@ -14,7 +14,7 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-__all__ = ["exclusive"]
+__all__ = ["exclusive", "lock"]
 
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP)
 
@@ -26,7 +26,7 @@ def exclusive(path: Path) -> Iterator[bool]:
     The system drops the lock when its process ends, however it ends, so none is ever stale. The empty file stays.
     """
     with path.open("ab") as file:
-        held, free = _lock(file)
+        held, free = lock(file)
         try:
             yield free
         finally:
@@ -35,8 +35,12 @@ def exclusive(path: Path) -> Iterator[bool]:
                 _unlock(file)
 
 
-def _lock(file: BinaryIO) -> tuple[bool, bool]:
-    """Try to lock: whether the lock is held now, and whether the caller may go on."""
+def lock(file: BinaryIO) -> tuple[bool, bool]:
+    """Try to lock an open file, until it is closed or the process ends, however it ends.
+
+    Returns:
+        Whether the lock is held now, and whether the caller may go on: not if another process holds it.
+    """
     try:
         if sys.platform == "win32":
             file.seek(0)
