@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from limbeck.distillation.comparison import at_loss, lowest, shared_levels
-from limbeck.distillation.figures import Line, in_short, line_plot, ticks
 from limbeck.distillation.training_folder import read_runs
 from limbeck.distillation.trajectories import (
     GROUPS,
@@ -24,6 +23,7 @@ from limbeck.distillation.trajectories import (
     shares,
 )
 from limbeck.errors import InputError
+from limbeck.figures import Line, in_short, line_plot, log_ticks, ticks
 
 pytest.importorskip("jinja2")
 from limbeck.distillation.report import write_report
@@ -401,3 +401,24 @@ def test_plot_keeps_points_in_the_frame_and_drops_those_not_finite():
     # A higher value is higher up.
     assert float(places[1].split(",")[1]) < float(places[0].split(",")[1])
     assert line_plot("a", [Line([1], [float("nan")], "b", "c0")], "x") == ""
+
+
+@settings(max_examples=200, deadline=None)
+@given(low=st.floats(1e-6, 1e9), ratio=st.floats(1, 1e9))
+def test_logarithmic_ticks_are_few_and_rise_within_the_range(low, ratio):
+    found = log_ticks(low, low * ratio)
+    assert 1 <= len(found) <= 6
+    assert found == sorted(found)
+    assert low * 0.99 <= found[0] <= found[-1] <= low * ratio * 1.01
+
+
+def test_intervals_are_whiskers_where_they_are_known():
+    line = Line([10, 100, 1000], [1.0, 2.0, 3.0], "b", "c0", low=[0.5, float("nan"), 2.5], high=[1.5, 2.5, 3.5])
+    svg = str(line_plot("a", [line], "x", log_x=True))
+    whiskers = re.findall(r'whisker c0" x1="([\d.]+)" x2="\1" y1="([\d.]+)" y2="([\d.]+)"', svg)
+    places = [tuple(map(float, p.split(","))) for p in re.search(r'points="([^"]*)"', svg)[1].split()]
+    assert len(whiskers) == 2
+    assert all(float(high) < y < float(low) for (_, low, high), (_, y) in zip(whiskers, places[::2], strict=True))
+    # Equal factors are equal distances.
+    assert places[1][0] - places[0][0] == pytest.approx(places[2][0] - places[1][0], abs=0.2)
+    assert "1.000 (0.5000 to 1.500) at 10.0" in svg

@@ -1,4 +1,4 @@
-"""limbeck distils large protein encoders into small, fast ones, and runs them."""
+"""limbeck distils large protein encoders into small, fast ones, runs them, and tells whether your data needed them."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -11,15 +11,27 @@ from limbeck.version import __version__
 if TYPE_CHECKING:
     from limbeck.distillation.adapt import adapt as adapt
     from limbeck.distillation.distill import distill as distill
+    from limbeck.landscapes.run import landscape as landscape
 
-# `distill` and `adapt` are not listed: a star import must work without PyTorch.
+# The verbs that need an extra are not listed: a star import must work without it.
 __all__ = ["Encoder", "InputError", "Summary", "__version__", "embed", "load", "read_embeddings"]
 
 
+# The verbs that need an extra, where each is, and which extra.
+_VERBS = {
+    "adapt": ("distillation.adapt", "train"),
+    "distill": ("distillation.distill", "train"),
+    "landscape": ("landscapes.run", "landscape"),
+}
+
+
 def __getattr__(name: str) -> Any:
-    if name not in ("adapt", "distill"):
+    if name not in _VERBS:
         raise AttributeError(f"module 'limbeck' has no attribute {name!r}")
+    module, extra = _VERBS[name]
     try:
-        return getattr(import_module(f"limbeck.distillation.{name}"), name)
+        return getattr(import_module(f"limbeck.{module}"), name)
     except ModuleNotFoundError as error:
-        raise ImportError(f"limbeck.{name} needs PyTorch; install it with pip install 'limbeck[train]'") from error
+        raise ImportError(
+            f"limbeck.{name} needs {error.name}; install it with pip install 'limbeck[{extra}]'"
+        ) from error

@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import functools
+import importlib.util
 import json
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -63,6 +65,9 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     _add_embed(verbs)
     _add_encoders(verbs)
+    _add_landscape(verbs)
+    _add_predict(verbs)
+    _add_benchmark(verbs)
     _add_profiles(verbs)
     _add_contexts(verbs)
     _add_distill(verbs)
@@ -556,6 +561,256 @@ def _adapt(options: argparse.Namespace) -> None:
     _say(f"{folder}: a student; perplexity at hidden residues of held-out sequences: {measured}")
 
 
+def _add_landscape(verbs: Any) -> None:
+    parser = verbs.add_parser(
+        "landscape",
+        help="does this assay need transfer learning? baselines, honest splits, a verdict, a model",
+        description="Compare models on the variants of an assay, from the simplest up, and say whether pretrained vectors are\n"
+        "needed. The folder gets report.html, report.json and the best model. Run again, for instance with one more\n"
+        "--encoder, it only fits what is new.",
+        epilog="examples:\n"
+        "  limbeck landscape assay.csv -o report\n"
+        "  limbeck landscape assay.csv -o report --encoder facebook/esm2_t33_650M_UR50D\n"
+        "  limbeck landscape dms.csv -o report --wild-type protein.fasta --score-column fitness\n"
+        "  limbeck landscape assay.csv -o report --ladder paper --split random\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=_landscape)
+    parser.add_argument("assay", metavar="ASSAY", help="CSV, TSV or Parquet, plain or compressed")
+    parser.add_argument("-o", "--output", required=True, metavar="FOLDER", help="the report's folder")
+    _add_reading(parser.add_argument_group("input"))
+    group = parser.add_argument_group("models")
+    group.add_argument(
+        "--ladder", default="quick",
+        help="quick (minutes), or paper: every network as published, with an estimate first (default: quick)",
+    )  # fmt: skip
+    group.add_argument(
+        "--encoder", action="append", default=[], dest="encoders", metavar="NAME",
+        help="one more pretrained encoder, as `limbeck embed` takes it; may be given several times",
+    )  # fmt: skip
+    group.add_argument(
+        "--no-default-encoder", action="store_false", dest="default_encoder",
+        help="leave out limbeck's own student, and the random network of its shape",
+    )  # fmt: skip
+    group.add_argument(
+        "--sample", type=_size, metavar="N",
+        help="most variants of a split that an encoder reads, or all (default: what makes 1.2 M residues)",
+    )  # fmt: skip
+    group = parser.add_argument_group("comparison")
+    group.add_argument(
+        "--split", action="append", dest="splits", metavar="NAME",
+        help="only this split; may be given several times (default: all that the data allow)",
+    )  # fmt: skip
+    group.add_argument("--replicates", type=int, default=1000, metavar="N", help="of the bootstrap (default: 1000)")
+    group.add_argument(
+        "--margin", type=float, default=0.02, metavar="N",
+        help="gain in Spearman's correlation that would be worth a pretrained encoder (default: 0.02)",
+    )  # fmt: skip
+    group.add_argument("--no-curves", action="store_false", dest="curves", help="no learning curves")
+    group.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress, and no table")
+
+
+def _add_reading(group: Any) -> None:
+    """Options that say how an assay's file is to be read."""
+    group.add_argument("--score-column", metavar="NAME", help="column of the scores (default: by its usual names)")
+    group.add_argument("--sequence-column", metavar="NAME", help="column of the variants' sequences")
+    group.add_argument("--mutation-column", metavar="NAME", help="column of mutations, like A108D or A108D:K120R")
+    group.add_argument(
+        "--wild-type", metavar="W", help="a sequence, a FASTA file of one or several wild types, or a column"
+    )
+    group.add_argument("--protein-column", metavar="NAME", help="column that tells several proteins apart")
+    group.add_argument(
+        "--split-column", action="append", dest="split_columns", metavar="NAME",
+        help="column of train, valid and test; may be given several times",
+    )  # fmt: skip
+    group.add_argument(
+        "--offset", type=int, metavar="N", dest="position_offset",
+        help="number of the wild type's first residue (default: the one that fits all mutations)",
+    )  # fmt: skip
+    group.add_argument(
+        "--stops", choices=["keep", "drop"], default="keep", help="variants with a stop codon (default: keep)"
+    )
+    group.add_argument(
+        "--skip-invalid", action="store_true", help="leave out rows that cannot be used, and list them in skipped.tsv"
+    )
+    group.add_argument("--input-format", metavar="FORMAT", help="csv, tsv or parquet (default: seen from the file)")
+
+
+_READING = (
+    "score_column", "sequence_column", "mutation_column", "wild_type", "protein_column", "split_columns",
+    "position_offset", "stops", "skip_invalid", "input_format",
+)  # fmt: skip
+
+
+def _landscape(options: argparse.Namespace) -> None:
+    options.when_interrupted = "; the same command goes on from here"
+    _need("landscape", *_LANDSCAPE)
+    from limbeck.landscapes import landscape
+
+    comparison = landscape(
+        options.assay,
+        options.output,
+        ladder=options.ladder,
+        encoders=options.encoders,
+        default_encoder=options.default_encoder,
+        sample=options.sample,
+        splits=options.splits,
+        replicates=options.replicates,
+        margin=options.margin,
+        curves=options.curves,
+        seed=options.seed,
+        progress=not options.quiet,
+        **{name: getattr(options, name) for name in _READING},
+    )
+    if not options.quiet:
+        sys.stdout.write(comparison.table(_width()) + "\n")
+        _say(f"{options.output}: report.html, report.json, model")
+
+
+def _width() -> int:
+    return min(140, shutil.get_terminal_size((100, 24)).columns)
+
+
+def _add_predict(verbs: Any) -> None:
+    parser = verbs.add_parser(
+        "predict",
+        help="score new variants with the model of a landscape report",
+        description="Score variants with a model that `limbeck landscape` saved: those of a file, or with --saturate all single\n"
+        "mutants of a protein and the best doubles of them. Every prediction has a standard deviation.",
+        epilog="examples:\n"
+        "  limbeck predict report/model variants.csv -o scored.csv\n"
+        "  limbeck predict report/model --saturate -o scan\n"
+        "  limbeck predict report/model --saturate wild_type.fasta -o scan --doubles 200\n"
+        "  limbeck predict report/model variants.csv --explain 5\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=_predict)
+    parser.add_argument("model", metavar="MODEL", help="the folder `model` of a report, or the report's")
+    parser.add_argument(
+        "variants", nargs="?", metavar="FILE", help="FASTA, CSV, TSV or Parquet of sequences or mutations"
+    )
+    parser.add_argument(
+        "-o", "--output", metavar="FILE",
+        help="CSV, TSV or Parquet by its ending (default: standard output, as CSV); with --saturate a folder",
+    )  # fmt: skip
+    parser.add_argument(
+        "--saturate", nargs="?", const="", metavar="WILD_TYPE",
+        help="score all single mutants of this protein (a sequence, a FASTA file or a name; default: the model's)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--doubles", type=int, default=1000, metavar="N", help="most double mutants to list (default: 1000)"
+    )
+    parser.add_argument(
+        "--explain", type=int, metavar="N",
+        help="name the N training variants that drove each prediction, instead of the predictions alone",
+    )  # fmt: skip
+    parser.add_argument(
+        "--check", action="store_true",
+        help="with --explain: remove them, fit again, and compare with removing as many at random",
+    )  # fmt: skip
+    group = parser.add_argument_group("input")
+    group.add_argument("--sequence-column", metavar="NAME", help="column of the variants' sequences")
+    group.add_argument("--mutation-column", metavar="NAME", help="column of mutations, like A108D or A108D:K120R")
+    group.add_argument("--protein-column", metavar="NAME", help="column that tells several proteins apart")
+    group.add_argument("--id-column", metavar="NAME", help="column of the variants' names")
+    group.add_argument("--offset", type=int, metavar="N", dest="position_offset", help="number of the first residue")
+    group.add_argument("--skip-invalid", action="store_true", help="pass over rows that cannot be used, and say which")
+    group.add_argument("--input-format", metavar="FORMAT", help="fasta, csv, tsv or parquet (default: by the file)")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress and no summary")
+
+
+_VARIANTS = (
+    "sequence_column", "mutation_column", "protein_column", "id_column", "position_offset", "skip_invalid",
+    "input_format",
+)  # fmt: skip
+
+
+def _predict(options: argparse.Namespace) -> None:
+    _need("landscape", *_LANDSCAPE)
+    from limbeck.landscapes import explain, predict, saturate
+    from limbeck.landscapes.predicting import write_table
+
+    model = Path(options.model)
+    model = model / "model" if (model / "report.json").exists() else model
+    shown = not options.quiet
+    reading = {name: getattr(options, name) for name in _VARIANTS}
+    if (options.saturate is None) == (options.variants is None):
+        raise InputError("give either a file of variants or --saturate")
+    if options.saturate is not None:
+        if options.output is None:
+            raise InputError("--saturate writes several files; name a folder with -o")
+        scan = saturate(model, options.saturate or None, options.output, doubles=options.doubles, progress=shown)
+        notes = [*scan.notes, f"{options.output}: singles.csv, doubles.csv, heatmap.svg, scan.html"]
+    elif options.explain is not None:
+        table, checked = explain(
+            model, options.variants, listed=options.explain, checked=options.check, progress=shown, **reading
+        )
+        write_table(table, options.output or "-")
+        notes = [] if checked is None else [checked.to_string(index=False)]
+    else:
+        found = predict(model, options.variants, options.output or "-", progress=shown, **reading)
+        notes = [*found.notes, *(f"line {line}: {reason}; passed over" for line, reason in found.skipped)]
+    if shown:
+        for note in notes:
+            _say(note)
+
+
+def _add_benchmark(verbs: Any) -> None:
+    parser = verbs.add_parser(
+        "benchmark",
+        help="score encoders on published data sets",
+        description="Run a suite of published data sets that come with limbeck.\n"
+        "landscape: eight assays with their published splits, as `limbeck landscape` judges them.",
+        epilog="examples:\n"
+        "  limbeck benchmark landscape -o benchmark --only gb1\n"
+        "  limbeck benchmark landscape -o benchmark --encoder facebook/esm2_t33_650M_UR50D\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=_benchmark)
+    parser.add_argument("suite", choices=["landscape"], help="what to run")
+    parser.add_argument(
+        "-o", "--output", required=True, metavar="FOLDER", help="a report for each data set, and one table"
+    )
+    parser.add_argument(
+        "--only", action="append", metavar="NAME", help="one data set; may be given several times (default: all)"
+    )
+    parser.add_argument("--data", metavar="FOLDER", help="the data sets (default: those that come with limbeck)")
+    parser.add_argument(
+        "--encoder", action="append", default=[], dest="encoders", metavar="NAME", help="one more pretrained encoder"
+    )
+    parser.add_argument("--ladder", default="quick", help="quick or paper (default: quick)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress, and no table")
+
+
+def _benchmark(options: argparse.Namespace) -> None:
+    options.when_interrupted = "; the same command goes on from here"
+    _need("landscape", *_LANDSCAPE)
+    from limbeck.benchmarks.landscape import benchmark_landscapes, table_of
+
+    rows = benchmark_landscapes(
+        options.output,
+        only=options.only,
+        data=options.data,
+        ladder=options.ladder,
+        encoders=options.encoders,
+        seed=options.seed,
+        progress=not options.quiet,
+    )
+    if not options.quiet:
+        sys.stdout.write(table_of(rows) + "\n")
+        _say(f"{options.output}: landscape.json, landscape.md, a report for each data set")
+
+
+_LANDSCAPE = ("pandas", "sklearn", "scipy", "jinja2", "matplotlib", "Bio")
+
+
+def _need(extra: str, *modules: str) -> None:
+    if missing := [name for name in modules if importlib.util.find_spec(name) is None]:
+        raise InputError(f"this needs {', '.join(missing)}; pip install 'limbeck[{extra}]'")
+
+
 def _need_pytorch() -> None:
     try:
         import lightning_fabric  # noqa: F401
@@ -571,6 +826,11 @@ def _say(line: str) -> None:
 
 def _in_millions(count: int) -> str:
     return f"{count / 1e6:,.1f} M" if count >= 100_000 else f"{count:,}"
+
+
+def _size(text: str) -> int:
+    """A number of variants, or ``all`` of them."""
+    return sys.maxsize if text == "all" else int(text)
 
 
 def _layer(text: str) -> int | str | tuple[int, ...]:

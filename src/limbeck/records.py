@@ -35,6 +35,8 @@ __all__ = [
     "format_of",
     "line_of",
     "read_records",
+    "read_rows",
+    "stem_of",
 ]
 
 FORMATS = ("fasta", "csv", "tsv", "parquet")
@@ -158,6 +160,36 @@ def read_records(
         )
 
 
+def read_rows(
+    path: str | os.PathLike[str], *, name: str | None = None, format: str | None = None
+) -> Iterator[tuple[int, list[str]]]:
+    """Read the rows of one table, in order: the line (in Parquet the row) where each starts, and its fields.
+
+    The first has the column names, white space around them removed. Blank lines are left out; a row may have
+    more or fewer fields than there are names. In Parquet a null is ``""`` and numbers are written out.
+
+    Args:
+        path: as :func:`read_records` takes it.
+        name: what to call the file in messages; the path if not given.
+        format: ``"csv"``, ``"tsv"`` or ``"parquet"``; by default told as in :func:`read_records`.
+
+    Raises:
+        InputError: if the file is no table, or cannot be read to its end.
+    """
+    source = name or os.fspath(path)
+    kind = format_of(path, format, name=source)
+    if kind == "fasta":
+        raise InputError(f"{source}: is FASTA, not a table; expected CSV, TSV or Parquet (--input-format)")
+    if kind == "parquet":
+        yield from _parquet_rows(path, source)
+        return
+    with _text(path, source, kind) as stream:
+        rows = _rows(stream, source, kind)
+        for line, header in islice(rows, 1):
+            yield line, [column.strip() for column in header]
+        yield from rows
+
+
 def clean_record(record: Record, locator: Locator, changed: Counter[str] | None = None) -> str:
     """The record's sequence in the letters of :mod:`limbeck.residues`.
 
@@ -246,6 +278,16 @@ def format_of(path: str | os.PathLike[str], format: str | None = None, *, name: 
     if ending in _COMPRESSION_ENDINGS:
         ending = os.path.splitext(stem)[1]
     return _ENDINGS.get(ending) or _sniff(path, name or os.fspath(path))
+
+
+def stem_of(path: str | os.PathLike[str]) -> str:
+    """A file's name without its folder and the endings that tell format and compression."""
+    stem = os.path.basename(os.fspath(path))
+    for endings in (_COMPRESSION_ENDINGS, _ENDINGS):
+        bare, ending = os.path.splitext(stem)
+        if ending.lower() in endings:
+            stem = bare
+    return stem
 
 
 def _sniff(path: str | os.PathLike[str], source: str) -> str:
@@ -446,17 +488,36 @@ def _table_records(
                 yield f"row-{number}" if id is None else row[id].strip(), "", row[sequence], None
 
 
-def _parquet_records(
-    path: str | os.PathLike[str], source: str, sequence_column: str | None, id_column: str | None
-) -> Iterator[_Fields]:
+def _parquet_file(path: str | os.PathLike[str], source: str) -> Any:
     import pyarrow.parquet as pq
 
     with _open(path, source) as raw:
         if not raw.peek(4).startswith(b"PAR1"):
             raise InputError(f"{source}: is no Parquet file; if it is compressed as a whole, decompress it first")
     with _arrow_errors(source):
-        file = pq.ParquetFile(os.fspath(path))
-    with file:
+        return pq.ParquetFile(os.fspath(path))
+
+
+def _parquet_rows(path: str | os.PathLike[str], source: str) -> Iterator[tuple[int, list[str]]]:
+    with _parquet_file(path, source) as file:
+        yield 0, [name.strip() for name in file.schema_arrow.names]
+        batches = file.iter_batches(batch_size=4096, use_threads=False)
+        number = 0
+        while True:
+            with _arrow_errors(source):
+                batch = next(batches, None)
+            if batch is None:
+                return
+            columns = [["" if v is None else str(v) for v in column.to_pylist()] for column in batch.columns]
+            for fields in zip(*columns, strict=True):
+                number += 1
+                yield number, list(fields)
+
+
+def _parquet_records(
+    path: str | os.PathLike[str], source: str, sequence_column: str | None, id_column: str | None
+) -> Iterator[_Fields]:
+    with _parquet_file(path, source) as file:
         schema = file.schema_arrow
         sequence, id = _choose_columns(schema.names, source, sequence_column, id_column)
         _check_type(schema.field(sequence), source)

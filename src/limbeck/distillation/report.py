@@ -14,12 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from numpy.typing import NDArray
 
 from limbeck.distillation.comparison import at_loss, lowest, shared_levels
-from limbeck.distillation.figures import UNKNOWN, Line, in_short, line_plot
 from limbeck.distillation.training_folder import Evaluation, TrainingRun, read_runs
 from limbeck.distillation.trajectories import (
     CONFIDENCE,
@@ -33,7 +31,8 @@ from limbeck.distillation.trajectories import (
     read_trajectories,
 )
 from limbeck.errors import InputError
-from limbeck.files import whole
+from limbeck.figures import UNKNOWN, Line, in_short, line_plot
+from limbeck.pages import write_page
 from limbeck.version import __version__
 
 __all__ = ["write_report"]
@@ -69,15 +68,7 @@ def write_report(
     if not 0 <= threshold < math.inf:
         raise InputError(f"--threshold must be a number of nats, 0 or more; not {threshold}")
     runs = read_runs(folders)
-    environment = Environment(
-        loader=PackageLoader("limbeck.distillation"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    page = environment.get_template("report.html").render(_content(runs, loss, threshold))
-    try:
-        with whole(output) as partial:
-            partial.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{output} cannot be written: {error.strerror}") from None
+    write_page(output, "limbeck.distillation", "report.html", _content(runs, loss, threshold))
     return output
 
 

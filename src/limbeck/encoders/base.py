@@ -88,6 +88,11 @@ def cleaned(sequences: Sequence[str]) -> list[str]:
     return result
 
 
+def _sums(features: list[NDArray[np.float32]], owned: list[slice]) -> NDArray[np.float64]:
+    """Sum of each window's owned features: (n, dimension)."""
+    return np.stack([f[s].sum(axis=0, dtype=np.float64) for f, s in zip(features, owned, strict=True)])
+
+
 class ResidueEncoder(ABC):
     """Base of encoders that compute features of residues in batches.
 
@@ -107,6 +112,9 @@ class ResidueEncoder(ABC):
     token_budget: int = 16_384
     bytes_per_token: int = 16_384
     overlap: int = 256
+    radius: int | None = None
+    """How far a residue's features see: letters further away, the protein's ends among them, don't change them.
+    ``None`` if they see the whole window."""
 
     @abstractmethod
     def forward(self, windows: list[str]) -> list[NDArray[np.float32]]:
@@ -122,8 +130,24 @@ class ResidueEncoder(ABC):
 
     def pooled_sums(self, windows: list[str], owned: list[slice]) -> NDArray[np.floating]:
         """For each window the sum, over the residues that it owns, of what is to be averaged: (n, width)."""
+        return _sums(self.forward(windows), owned)
+
+    def pooled_sums_and_features(
+        self, windows: list[str], owned: list[slice]
+    ) -> tuple[NDArray[np.floating], list[NDArray[np.float32]]]:
+        """What :meth:`pooled_sums` and :meth:`forward` give, in one pass.
+
+        Whoever pools something else than the features overrides this, too.
+        """
         features = self.forward(windows)
-        return np.stack([f[s].sum(axis=0, dtype=np.float64) for f, s in zip(features, owned, strict=True)])
+        return _sums(features, owned), features
+
+    def pooled_rows(self, windows: list[str]) -> list[NDArray[np.float32]]:
+        """What :meth:`pooled_sums` adds up, residue by residue: for each window (length, width).
+
+        Whoever pools something else than the features overrides this, too.
+        """
+        return self.forward(windows)
 
     def finish(self, means: NDArray[np.float64]) -> NDArray[np.floating]:
         """Protein vectors, (n, dimension), from the averages over each protein's residues, (n, width)."""

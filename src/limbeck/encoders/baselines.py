@@ -82,6 +82,7 @@ class OneHotEncoder(_Baseline):
 
     def __init__(self) -> None:
         super().__init__("one-hot", len(RESIDUES), "mean")
+        self.radius = 0
 
     def encode_residues(self, sequences: Sequence[str], on_batch: OnBatch | None = None) -> list[NDArray[np.float32]]:
         rows = np.eye(len(RESIDUES) + 1, len(RESIDUES), dtype=np.float32)

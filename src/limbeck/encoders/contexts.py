@@ -143,7 +143,7 @@ class ContextEncoder(ResidueEncoder):
         library = read_library(path)
         states, width, _ = library.log_columns.shape
         self._log_prior = library.log_prior
-        self._half = width // 2
+        self._half = self.radius = width // 2
         self._centre = np.exp(library.log_columns[:, self._half])
         scores = library.sharpness * position_weights(width)[:, None] * library.log_columns
         # (width, 21, K): the row of X is zero, so adding it changes nothing.
@@ -162,10 +162,9 @@ class ContextEncoder(ResidueEncoder):
         return [np.concatenate(list(self._posteriors(window))) for window in windows]
 
     def pooled_sums(self, windows: list[str], owned: list[slice]) -> NDArray[np.floating]:
-        # There is no limit of length, hence one window a protein, which owns all its residues.
         sums = np.zeros((len(windows), self.dimension), dtype=np.float64)
-        for row, window in enumerate(windows):
-            for block in self._posteriors(window):
+        for row, (window, kept) in enumerate(zip(windows, owned, strict=True)):
+            for block in self._posteriors(window, kept):
                 sums[row] += block.sum(axis=0)
         return sums
 
@@ -184,12 +183,14 @@ class ContextEncoder(ResidueEncoder):
             results.append(np.log(probabilities / probabilities.sum(axis=1, keepdims=True)))
         return results
 
-    def _posteriors(self, protein: str, masked: bool = False) -> Iterator[Array]:
-        """Posteriors, (block, K), block after block; ``masked`` leaves each residue's own evidence out."""
+    def _posteriors(self, protein: str, kept: slice = slice(None), masked: bool = False) -> Iterator[Array]:
+        """Posteriors of the residues ``kept``, (block, K), block after block; ``masked`` leaves each residue's own
+        evidence out."""
         ids = np.pad(to_ids(protein), self._half, constant_values=UNKNOWN_ID)
         size = max(1, _BLOCK_NUMBERS // self.dimension)
-        for start in range(0, len(protein), size):
-            count = min(size, len(protein) - start)
+        first, stop, _ = kept.indices(len(protein))
+        for start in range(first, stop, size):
+            count = min(size, stop - start)
             scores = np.repeat(self._log_prior[None], count, axis=0)
             for offset, table in enumerate(self._scores):
                 if not (masked and offset == self._half):

@@ -85,20 +85,32 @@ class StudentEncoder(ResidueEncoder):
         self._threads = options.threads
         cut = self.dimension if self.dimension < self._width else None
         self.fingerprint = _fingerprint(shape, weights, self.pooling, cut)
-        # Residues further apart than the radius don't see each other: with this overlap the windows' features are
-        # those of the whole protein, up to rounding.
-        self.overlap = 2 * sum(self._dilations) * (self._kernel // 2)
+        self.radius = sum(self._dilations) * (self._kernel // 2)
+        # With this overlap the windows' features are those of the whole protein, up to rounding.
+        self.overlap = 2 * self.radius
         self.max_length = max(4096, 4 * self.overlap)
         self.token_budget = 16_384
         self.bytes_per_token = 4 * (6 * self._width + 2 * int(shape["states"]))
 
     def forward(self, windows: list[str]) -> list[NDArray[np.float32]]:
         ids, _ = _padded(windows, [slice(None)] * len(windows))
-        features = self._infer("residues", ids)
+        features = self._infer("residues", ids)[0]
         return [f[: len(w)] for f, w in zip(features, windows, strict=True)]
 
     def pooled_sums(self, windows: list[str], owned: list[slice]) -> NDArray[np.float32]:
-        return self._infer(self.pooling, *_padded(windows, owned))
+        return self._infer(self.pooling, *_padded(windows, owned))[0]
+
+    def pooled_sums_and_features(
+        self, windows: list[str], owned: list[slice]
+    ) -> tuple[NDArray[np.float32], list[NDArray[np.float32]]]:
+        self._check_uncut()
+        sums, features = self._infer(f"{self.pooling} and residues", *_padded(windows, owned))
+        return sums, [f[: len(w)] for f, w in zip(features, windows, strict=True)]
+
+    def pooled_rows(self, windows: list[str]) -> list[NDArray[np.float32]]:
+        ids, _ = _padded(windows, [slice(None)] * len(windows))
+        rows = self._infer("residues" if self.pooling == "mean" else "contexts of residues", ids)[0]
+        return [r[: len(w)] for r, w in zip(rows, windows, strict=True)]
 
     def finish(self, means: NDArray[np.float64]) -> NDArray[np.floating]:
         if self.pooling == "mean":
@@ -108,9 +120,12 @@ class StudentEncoder(ResidueEncoder):
         return (roots - self._weights["center"]) @ self._weights["project.weight"][: self.dimension].T
 
     def encode_residues(self, sequences: Sequence[str], on_batch: OnBatch | None = None) -> list[NDArray[np.float32]]:
+        self._check_uncut()
+        return super().encode_residues(sequences, on_batch)
+
+    def _check_uncut(self) -> None:
         if self.dimension < self._width:
             raise InputError(f"{self.name}: only protein vectors can be cut; leave the dimension out to get residues")
-        return super().encode_residues(sequences, on_batch)
 
     def log_probabilities(self, sequences: list[str]) -> list[NDArray[np.float32]]:
         """What residues the student expects at each position among the protein's relatives.
@@ -129,9 +144,9 @@ class StudentEncoder(ResidueEncoder):
     def tokens(self, residues: int) -> int:
         return _rounded(residues)
 
-    def _infer(self, output: str, *inputs: NDArray[Any]) -> NDArray[np.float32]:
-        model = self._compiled(output)
-        return np.array(model(list(inputs))[0], dtype=np.float32)
+    def _infer(self, output: str, *inputs: NDArray[Any]) -> list[NDArray[np.float32]]:
+        results = self._compiled(output)(list(inputs))
+        return [np.array(results[i], dtype=np.float32) for i in range(len(results))]
 
     def _compiled(self, output: str) -> Any:
         if output not in self._models:
@@ -166,9 +181,10 @@ def _padded(windows: list[str], owned: list[slice]) -> tuple[NDArray[np.int32], 
 def _graph(weights: Weights, dilations: list[int], output: str) -> Any:
     """The student as an OpenVINO model.
 
-    Inputs: ids (batch, length) int32 and, unless ``output`` is ``"residues"``, owned (batch, length) float32.
-    Output: residue features (batch, length, width), or sums over the owned residues: of the features
-    (``"mean"``) or of the context assignments (``"contexts"``).
+    Inputs: ids (batch, length) int32 and, for sums, owned (batch, length) float32.
+    Output: residue features (batch, length, width) (``"residues"``), context assignments (batch, length, states)
+    (``"contexts of residues"``), or sums over the owned residues: of the features (``"mean"``) or of the context
+    assignments (``"contexts"``), followed by the features for ``"... and residues"``.
     """
     import openvino as ov
     from openvino import opset13 as op
@@ -200,12 +216,16 @@ def _graph(weights: Weights, dilations: list[int], output: str) -> Any:
     features = norm(x, "norm")
     if output == "residues":
         return ov.Model([features], [ids], "student-residues")
+    contexts = output.startswith("contexts")
+    pooled = op.softmax(linear(features, "contexts"), -1) if contexts else features
+    if output.endswith("of residues"):
+        return ov.Model([pooled], [ids], "student-contexts-of-residues")
 
     owned = op.parameter([-1, -1], np.float32, name="owned")
-    pooled = op.softmax(linear(features, "contexts"), -1) if output == "contexts" else features
     row = op.unsqueeze(owned, op.constant(np.array(1, np.int64)))
     sums = op.squeeze(op.matmul(row, pooled, False, False), op.constant(np.array(1, np.int64)))
-    return ov.Model([sums], [ids, owned], f"student-{output}")
+    outputs = [sums, features] if output.endswith("and residues") else [sums]
+    return ov.Model(outputs, [ids, owned], f"student-{output}")
 
 
 def _compile(model: Any, precision: str, threads: int | None) -> Any:

@@ -1,0 +1,131 @@
+"""The ladder: which models compete, from the simplest up."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from limbeck.encoders import Encoder, load
+from limbeck.encoders.student import DEFAULT_NAME, RANDOM_NAME
+from limbeck.errors import InputError
+from limbeck.landscapes.assay import Assay
+from limbeck.landscapes.models import Model
+from limbeck.landscapes.models.gaussian_process import GaussianProcessModel
+from limbeck.landscapes.models.mean import MeanModel
+from limbeck.landscapes.models.ridge import RidgeModel
+from limbeck.landscapes.splits import LeftOut
+
+__all__ = ["LADDERS", "Rung", "rungs"]
+
+LADDERS = ("quick", "paper")
+HELD_OUT = 0.1
+"""Share of the variants by which a network with published settings tells its error where there are no validation
+variants; it is no part of these settings, which hold out nothing and know no error."""
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One model of the ladder, not fitted.
+
+    Attributes:
+        name: what people read.
+        kind: one of :data:`limbeck.landscapes.comparison.KINDS`: what it knows is nothing of the order of residues; the
+            residues by position; these, by a network trained on the scores alone; what an untrained encoder makes of
+            them; what a pretrained one does.
+        model: what is cloned and fitted on each split.
+        encoder: whose vectors it uses; ``None`` for none.
+        curve: whether it is cheap enough to be fitted many times, for the learning curves.
+    """
+
+    name: str
+    kind: str
+    model: Model
+    encoder: Encoder | None = None
+    curve: bool = False
+
+    @property
+    def pretrained(self) -> bool:
+        return self.kind == "pretrained"
+
+
+def rungs(
+    assay: Assay,
+    ladder: str = "quick",
+    encoders: Sequence[str] = (),
+    *,
+    default_encoder: bool = True,
+    seed: int = 0,
+    cache: str | None = None,
+) -> tuple[list[Rung], list[LeftOut]]:
+    """The models of a ladder for an assay, and which were left out.
+
+    Args:
+        ladder: one of :data:`LADDERS`.
+        encoders: further encoders, as :func:`limbeck.load` takes them.
+        default_encoder: whether the default student competes.
+        cache: folder where vectors are kept.
+
+    Raises:
+        InputError: if there is no such ladder, or an encoder cannot be loaded.
+    """
+    if ladder not in LADDERS:
+        raise InputError(f"there is no ladder {ladder!r}; choose from: {', '.join(LADDERS)}")
+    found = [
+        Rung("mean of training", "floor", MeanModel()),
+        Rung("composition, ridge", "floor", RidgeModel("composition", random_state=seed), curve=True),
+        Rung("one-hot, ridge", "one-hot", RidgeModel("one-hot", random_state=seed), curve=True),
+        Rung("one-hot, ridge (alpha 1)", "one-hot", RidgeModel("one-hot", alpha=1.0, random_state=seed)),
+        Rung("one-hot, Gaussian process", "one-hot", GaussianProcessModel("one-hot", random_state=seed), curve=True),
+    ]
+    left_out = []
+    if importlib.util.find_spec("torch"):
+        found += _networks(assay, ladder, seed)
+    else:
+        reason = "they need PyTorch, which is not installed: pip install 'limbeck[landscape]'"
+        left_out.append(LeftOut("networks trained on the scores alone", reason))
+    if default_encoder:
+        found += _with_encoder(assay, RANDOM_NAME, "random network", seed, cache)
+    for name in dict.fromkeys([*([DEFAULT_NAME] if default_encoder else []), *encoders]):
+        found += _with_encoder(assay, name, "random network" if name == RANDOM_NAME else "pretrained", seed, cache)
+    return found, left_out
+
+
+def _networks(assay: Assay, ladder: str, seed: int) -> list[Rung]:
+    from limbeck.landscapes.networks import PUBLISHED, BiLSTM, CNNEnsemble, DilatedCNN, LinearMaxPoolCNN, MaxPoolCNN
+
+    found: list[tuple[str, Model]] = [("CNN, small", MaxPoolCNN(random_state=seed))]
+    if ladder == "paper":
+        task = _nearest_task(assay)
+        for name, network in (("max pool", MaxPoolCNN), ("dilated", DilatedCNN), ("linear max pool", LinearMaxPoolCNN)):
+            if network.__name__ in PUBLISHED[task]:
+                found.append((f"CNN, {name}", network.published(task, random_state=seed, held_out=HELD_OUT)))
+        found.append(("CNN, ensemble", CNNEnsemble.published(task, random_state=seed, held_out=HELD_OUT)))
+        found.append(("LSTM", BiLSTM(random_state=seed)))
+    return [Rung(name, "network", model) for name, model in found]
+
+
+def _nearest_task(assay: Assay) -> str:
+    """Which of the paper's settings fit: it has them for unrelated proteins, single mutants, and multiple mutants."""
+    if not assay.wild_types or assay.layout == "padded":
+        return "stability"
+    return "beta-lactamase" if assay.mutations.max() <= 1 else "fluorescence"
+
+
+def _with_encoder(assay: Assay, name: str, kind: str, seed: int, cache: str | None) -> list[Rung]:
+    """The models on an encoder's vectors."""
+    encoder = load(name)
+    wild_types = tuple(assay.wild_types.values()) if (assay.parents != "").all() else ()
+    # Every model knows the wild types: with them one pass over the variants serves all, and may be a shorter one.
+    known: dict[str, Any] = {"encoder": name, "wild_types": wild_types, "cache": cache, "random_state": seed}
+    models: list[tuple[str, Model, bool]] = [(f"{name}, ridge", RidgeModel("embedding:mean", **known), True)]
+    if wild_types:
+        models.append((f"{name} at mutations, ridge", RidgeModel("embedding:mutated", **known), True))
+    models.append((f"{name}, Gaussian process", GaussianProcessModel("embedding:mean", **known), True))
+    if wild_types:
+        models.append(
+            (f"{name} at mutations, Gaussian process", GaussianProcessModel("embedding:mutated", **known), False)
+        )
+    models.append((f"one-hot + {name}, ridge", RidgeModel(("one-hot", "embedding:mean"), **known), True))
+    return [Rung(label, kind, model, encoder, curve) for label, model, curve in models]

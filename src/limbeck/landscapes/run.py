@@ -1,0 +1,159 @@
+"""One call from an assay's file to the verdicts, the report and a fitted model."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone
+
+from limbeck.errors import InputError
+from limbeck.landscapes.assay import Assay
+from limbeck.landscapes.compare import MOST_SAMPLED, SAMPLED_RESIDUES, compare, winner
+from limbeck.landscapes.comparison import Comparison
+from limbeck.landscapes.ladder import Rung, rungs
+from limbeck.landscapes.reading import read_assay
+from limbeck.landscapes.splits import drawn, make_splits
+from limbeck.landscapes.trained import save_trained
+from limbeck.landscapes.verdict import MARGIN
+from limbeck.lock import exclusive
+from limbeck.version import __version__
+
+__all__ = ["landscape"]
+
+MODEL = "model"
+"""Folder of the model to use, in the report's."""
+WORK = "work"
+"""Folder of fits and vectors, which a later run takes up, in the report's."""
+
+
+def landscape(
+    assay: Assay | str | os.PathLike[str],
+    output: str | os.PathLike[str] | None = None,
+    *,
+    ladder: str = "quick",
+    encoders: Sequence[str] = (),
+    default_encoder: bool = True,
+    splits: Sequence[str] | None = None,
+    sample: int | None = None,
+    replicates: int = 1000,
+    margin: float = MARGIN,
+    curves: bool = True,
+    seed: int = 0,
+    progress: bool = False,
+    **reading: Any,
+) -> Comparison:
+    """Compare models on an assay's variants, from the simplest up, and judge whether pretraining is needed.
+
+    Args:
+        assay: the file, or an assay that was read.
+        output: folder for ``report.html``, ``report.json``, the best model (``model/``), and what a later run takes up
+            (``work/``). ``None`` writes nothing.
+        ladder: ``"quick"``; or ``"paper"``: every network as published, too (arXiv 2011.03443).
+        encoders: further encoders, as :func:`limbeck.load` takes them.
+        default_encoder: whether the default student, and the random network of its shape, compete.
+        splits: names of the splits to make; ``None`` is all that the data allow.
+        sample: most variants of a split that an encoder reads; by default what makes 1.2 million residues.
+        replicates: of the bootstrap.
+        margin: gain in Spearman's correlation from which an encoder is worth its trouble.
+        curves: whether to compute learning curves.
+        seed: of all that is drawn.
+        progress: show progress on standard error.
+        **reading: as :func:`limbeck.landscapes.read_assay` takes it.
+
+    Raises:
+        InputError: if the file cannot be read as an assay, an encoder cannot be loaded, or no split can be made.
+    """
+    if not isinstance(assay, Assay):
+        assay = read_assay(assay, **reading)
+    elif reading:
+        raise TypeError(f"an assay that was read takes no {', '.join(reading)}")
+    if replicates < 100:
+        raise InputError(f"--replicates {replicates} are too few for an interval; give at least 100")
+    made, no_splits = make_splits(assay, names=splits, seed=seed)
+    if not made:
+        reasons = "; ".join(f"{item.name}: {item.reason}" for item in no_splits)
+        raise InputError(f"{assay.name}: no split can be made ({reasons}); measure more variants")
+    folder = None if output is None else Path(output)
+    most = sample or min(MOST_SAMPLED, max(1, SAMPLED_RESIDUES // max(1, assay.width)))
+    with _held(folder):
+        work = None if folder is None else folder / WORK
+        models, no_models = rungs(
+            assay,
+            ladder,
+            encoders,
+            default_encoder=default_encoder,
+            seed=seed,
+            cache=None if work is None else str(work / "vectors"),
+        )
+        comparison = compare(
+            assay,
+            made,
+            models,
+            [*no_splits, *no_models],
+            most=most,
+            seed=seed,
+            replicates=replicates,
+            margin=margin,
+            curves=curves,
+            folder=None if work is None else work / "fits",
+            settings=_settings(ladder, models, margin, replicates, most),
+            shown=progress,
+        )
+        if folder is not None:
+            _save_best(comparison, models, most, folder)
+            comparison.write(folder)
+    return comparison
+
+
+@contextmanager
+def _held(folder: Path | None) -> Iterator[None]:
+    """Have the folder for this run alone."""
+    if folder is None:
+        yield
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be made a folder ({error.strerror}); choose another output") from None
+    with exclusive(folder / "lock") as free:
+        if not free:
+            raise InputError(f"{folder}: another run is writing it; wait for it, or choose another folder")
+        yield
+
+
+def _settings(ladder: str, models: Sequence[Rung], margin: float, replicates: int, most: int) -> dict[str, Any]:
+    encoders = {rung.encoder.name: rung.encoder for rung in models if rung.encoder is not None}
+    return {
+        "limbeck": __version__,
+        "ladder": ladder,
+        "margin": margin,
+        "replicates": replicates,
+        "most variants read by an encoder": most,
+        "encoders": [
+            {
+                "name": encoder.name,
+                "fingerprint": encoder.fingerprint,
+                "license": encoder.license,
+                "precision": encoder.precision,
+            }
+            for encoder in encoders.values()
+        ],
+    }
+
+
+def _save_best(comparison: Comparison, models: Sequence[Rung], most: int, folder: Path) -> None:
+    """Fit the best model to all variants (as many as an encoder is given, if it has one) and keep it."""
+    best, assay = winner(comparison, models), comparison.assay
+    rows = np.arange(len(assay))
+    if best.encoder is not None and len(assay) > most:
+        rows = np.sort(drawn(assay, rows, "winner")[:most])
+    used = assay.take(rows)
+    model = clone(best.model).fit(used.rows, used.scores)
+    comparison.settings["model"] = best.name
+    comparison.settings["model fitted to"] = len(used)
+    save_trained(model, folder / MODEL, used, best.name)
