@@ -565,9 +565,9 @@ def _add_landscape(verbs: Any) -> None:
     parser = verbs.add_parser(
         "landscape",
         help="does this assay need transfer learning? baselines, honest splits, a verdict, a model",
-        description="Compare models on the variants of an assay, from the simplest up, and say whether pretrained vectors are\n"
-        "needed. The folder gets report.html, report.json and the best model. Run again, for instance with one more\n"
-        "--encoder, it only fits what is new.",
+        description="Compare models on the variants of an assay, from the simplest up, and say whether pretrained\n"
+        "vectors are needed. The folder gets report.html, report.json and the best model. Run again, for instance\n"
+        "with one more --encoder, it only fits what is new.",
         epilog="examples:\n"
         "  limbeck landscape assay.csv -o report\n"
         "  limbeck landscape assay.csv -o report --encoder facebook/esm2_t33_650M_UR50D\n"
@@ -661,6 +661,7 @@ def _landscape(options: argparse.Namespace) -> None:
         curves=options.curves,
         seed=options.seed,
         progress=not options.quiet,
+        say=None if options.quiet else _say,
         **{name: getattr(options, name) for name in _READING},
     )
     if not options.quiet:
@@ -676,8 +677,8 @@ def _add_predict(verbs: Any) -> None:
     parser = verbs.add_parser(
         "predict",
         help="score new variants with the model of a landscape report",
-        description="Score variants with a model that `limbeck landscape` saved: those of a file, or with --saturate all single\n"
-        "mutants of a protein and the best doubles of them. Every prediction has a standard deviation.",
+        description="Score variants with a model that `limbeck landscape` saved: those of a file, or with --saturate\n"
+        "all single mutants of a protein and the best doubles. Every prediction has a standard deviation.",
         epilog="examples:\n"
         "  limbeck predict report/model variants.csv -o scored.csv\n"
         "  limbeck predict report/model --saturate -o scan\n"

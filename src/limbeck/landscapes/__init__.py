@@ -1,7 +1,7 @@
 """Landscapes: does this assay need transfer learning? Baselines, honest splits, a verdict, and a model to use.
 
-:func:`landscape` does all of it and gives a :class:`Comparison`; :func:`predict` and :func:`saturate` use the model that
-it saved, :func:`explain` names the training variants behind a prediction. Needs the extra ``limbeck[landscape]``.
+:func:`landscape` does all of it and gives a :class:`Comparison`; :func:`predict` and :func:`saturate` use the model
+that it saved, :func:`explain` names the training variants behind a prediction. Needs the extra ``limbeck[landscape]``.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ from limbeck.landscapes.vectors import Vectors
 from limbeck.landscapes.verdict import MARGIN, Contender, Verdict, judge, summarise
 from limbeck.progress import Progress
 
-__all__ = ["MOST_SAMPLED", "SAMPLED_RESIDUES", "Plan", "compare", "fitted", "sampled", "winner"]
+__all__ = ["MOST_SAMPLED", "SAMPLED_RESIDUES", "Plan", "compare", "estimates", "fitted", "sampled", "winner"]
 
 Rows = NDArray[np.intp]
 
@@ -364,6 +364,31 @@ def fitted(assay: Assay, split: Split, rung: Rung, train: Rows, fits: Fits, show
         "encoder": [rung.encoder.fingerprint, rung.encoder.precision] if rung.encoder else None,
     }
     return fits.get(determined_by, compute)
+
+
+def estimates(assay: Assay, splits: Sequence[Split], rungs: Sequence[Rung], most: int) -> list[str]:
+    """How long each network will take, line by line, and all of them."""
+    networks = [rung for rung in rungs if rung.kind == "network"]
+    if not networks:
+        return []
+    from limbeck.landscapes.networks import CNNEnsemble, NetworkModel, matrix_rate
+
+    rate, total, lines = matrix_rate(), 0.0, []
+    for plan in (plan for split in splits for plan in _plans(assay, split, most)):
+        rows = [assay.rows[row] for row in plan.split.train]
+        for rung in networks:
+            # An ensemble takes up its members as they were fitted alone.
+            if isinstance(rung.model, NetworkModel) and not isinstance(rung.model, CNNEnsemble):
+                seconds = rung.model.estimate(rows).seconds(rate)
+                total += seconds
+                lines.append(f"{plan.split.name}, {len(rows):,} variants: {rung.name} takes about {_time(seconds)}")
+    return [*lines, f"all networks take about {_time(total)} at {rate / 1e9:,.0f} GFLOP/s, at most"]
+
+
+def _time(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
 
 
 def winner(comparison: Comparison, rungs: Sequence[Rung]) -> Rung:

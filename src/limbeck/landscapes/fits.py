@@ -78,7 +78,7 @@ def _read(path: Path, text: str) -> Fit | None:
             notes = file.metadata() or {}
             if notes.get("determined_by") != text:
                 return None
-            parts = [np.asarray(file.get_tensor(name), np.float64) for name in ("valid", "test", "std")]
-            return Fit(*parts, seconds=float(notes["seconds"]))
+            valid, test, std = (np.asarray(file.get_tensor(name), np.float64) for name in ("valid", "test", "std"))
+            return Fit(valid, test, std, float(notes["seconds"]))
     except (OSError, SafetensorError, KeyError, ValueError):
         return None

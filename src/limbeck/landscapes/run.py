@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,9 @@ import numpy as np
 from sklearn.base import clone
 
 from limbeck.errors import InputError
+from limbeck.files import whole
 from limbeck.landscapes.assay import Assay
-from limbeck.landscapes.compare import MOST_SAMPLED, SAMPLED_RESIDUES, compare, winner
+from limbeck.landscapes.compare import MOST_SAMPLED, SAMPLED_RESIDUES, compare, estimates, winner
 from limbeck.landscapes.comparison import Comparison
 from limbeck.landscapes.ladder import Rung, rungs
 from limbeck.landscapes.reading import read_assay
@@ -45,6 +46,7 @@ def landscape(
     curves: bool = True,
     seed: int = 0,
     progress: bool = False,
+    say: Callable[[str], None] | None = None,
     **reading: Any,
 ) -> Comparison:
     """Compare models on an assay's variants, from the simplest up, and judge whether pretraining is needed.
@@ -63,6 +65,7 @@ def landscape(
         curves: whether to compute learning curves.
         seed: of all that is drawn.
         progress: show progress on standard error.
+        say: is given what people should know before it starts: for the ladder ``"paper"``, how long it will take.
         **reading: as :func:`limbeck.landscapes.read_assay` takes it.
 
     Raises:
@@ -90,6 +93,9 @@ def landscape(
             seed=seed,
             cache=None if work is None else str(work / "vectors"),
         )
+        if say is not None and ladder == "paper":
+            for line in estimates(assay, made, models, most):
+                say(line)
         comparison = compare(
             assay,
             made,
@@ -106,6 +112,7 @@ def landscape(
         )
         if folder is not None:
             _save_best(comparison, models, most, folder)
+            _write_skipped(assay, folder)
             comparison.write(folder)
     return comparison
 
@@ -144,6 +151,16 @@ def _settings(ladder: str, models: Sequence[Rung], margin: float, replicates: in
             for encoder in encoders.values()
         ],
     }
+
+
+def _write_skipped(assay: Assay, folder: Path) -> None:
+    """List the rows of the file that were left out; no list if there are none."""
+    path = folder / "skipped.tsv"
+    path.unlink(missing_ok=True)
+    if assay.skipped:
+        lines = [f"{line}\t{reason}\n" for line, reason in assay.skipped]
+        with whole(path) as partial:
+            partial.write_text("line\treason\n" + "".join(lines), encoding="utf-8")
 
 
 def _save_best(comparison: Comparison, models: Sequence[Rung], most: int, folder: Path) -> None:
