@@ -1,0 +1,198 @@
+"""Scores as the papers report them, beside theirs, on the data sets that come with limbeck.
+
+    python results/landscape/published.py fluorescence --work FOLDER --output FOLDER
+    python results/landscape/published.py stability --work FOLDER --output FOLDER
+    python results/landscape/published.py beta-lactamase --work FOLDER --output FOLDER
+    python results/landscape/published.py gb1 --work FOLDER --output FOLDER
+
+writes TASK.json and TASK.md. Models are fitted by `limbeck.landscape`; this adds what it has no columns for: bright and
+dark variants, numbers of mutations, the direction against the parent, training fractions. `--work` keeps fits, so a
+run goes on. `--ladder paper` adds the networks as published, hours of them: the table says which rows are there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+import limbeck
+from limbeck.benchmarks import shipped_data
+from limbeck.benchmarks.landscape import read_landscape
+from limbeck.landscapes.models.ridge import RidgeModel
+from limbeck.landscapes.reading import read_assay
+from limbeck.landscapes.scores import score
+from limbeck.landscapes.splits import drawn
+
+BRIGHT = 2.5
+"""Log-fluorescence above which TAPE calls a variant bright."""
+FRACTIONS = (0.01, 0.1, 0.3, 0.5, 0.8)
+PUBLISHED = {
+    "fluorescence": [
+        (
+            "TAPE, best (arXiv 1906.08230)",
+            {"all": 0.68, "all MSE": 0.19, "bright": 0.63, "bright MSE": 0.07, "dark": 0.05},
+        ),
+        ("CNN of PEER (arXiv 2206.02096)", {"all": 0.682}),
+        ("ESM-2 8M, frozen / fine-tuned (Schmirler et al. 2024)", {"all": "0.639 / 0.688"}),
+        ("ESM-2 3B, fine-tuned (Schmirler et al. 2024)", {"all": 0.699}),
+    ],
+    "stability": [
+        ("TAPE, best (arXiv 1906.08230)", {"all": 0.73, "direction": 0.70}),
+        ("ESM-2 8M, frozen (Schmirler et al. 2024)", {"all": 0.75}),
+        ("ESM-2 35M, fine-tuned (Schmirler et al. 2024)", {"all": 0.769}),
+        ("CNN of PEER (arXiv 2206.02096)", {"all": 0.637}),
+    ],
+    "beta-lactamase": [("CNN of PEER, fraction 0.8 (arXiv 2206.02096)", {"0.8": 0.781})],
+    "gb1": [
+        ("ridge, FLIP", {"one_vs_rest": 0.28, "two_vs_rest": 0.59, "three_vs_rest": 0.76, "low_vs_high": 0.34}),
+        ("ESM-2 8M, frozen / fine-tuned (Schmirler et al. 2024)", {"three_vs_rest": "0.818 / 0.883"}),
+    ],
+}
+
+
+def fluorescence(data: Path, work: Path, options: dict[str, Any]) -> dict[str, Any]:
+    """Sequences as TAPE has them, in which stop codons are deleted."""
+    assay = read_assay(data / "tape_fluorescence/fluorescence.csv.gz", name="fluorescence", mutation_column="")
+    found = limbeck.landscape(assay, work, splits=["split"], curves=False, progress=True, **options)
+    # Counts as the file has them: the deletion of a stop shifts all that is behind it.
+    file = pd.read_csv(data / "tape_fluorescence/fluorescence.csv.gz", usecols=["sequence", "num_mutations"])
+    counts = file.set_index("sequence")["num_mutations"].loc[assay.sequences].to_numpy()
+    bright = assay.scores > BRIGHT
+    groups = {"all": np.ones(len(assay), bool), "bright": bright, "dark": ~bright}
+    groups |= {f"{n} mutations": counts == n for n in range(4, 9)} | {"9 and more": counts > 8}
+    return {"rows": _rows(found, groups), "verdict": _verdict(found)}
+
+
+def stability(data: Path, work: Path, options: dict[str, Any]) -> dict[str, Any]:
+    assay = read_landscape("stability", data)
+    found = limbeck.landscape(assay, work, splits=["tape"], curves=False, progress=True, **options)
+    wild = {name: float(assay.scores[assay.rows.index(row)]) for name, row in assay.wild_types.items()}
+    rows = _rows(found, {"all": np.ones(len(assay), bool)})
+    for line in rows:
+        part = _predictions(found, line["model"])
+        names, measured, predicted = assay.parents[part["row"]], part["measured"], part["predicted"]
+        base = np.array([wild.get(name, np.nan) for name in names])
+        own = {assay.rows[row]: value for row, value in zip(part["row"], predicted, strict=True)}
+        guess = np.array([own.get(assay.wild_types.get(name, ""), np.nan) for name in names])
+        known = np.isfinite(base) & np.isfinite(guess) & (measured != base)
+        line["direction"] = float(((predicted > guess) == (measured > base))[known].mean())
+        within = [score(measured[names == n], predicted[names == n])["spearman"] for n in np.unique(names) if n]
+        line["within a parent, mean"] = float(np.mean(within))
+    return {"rows": rows, "verdict": _verdict(found)}
+
+
+def beta_lactamase(data: Path, work: Path, options: dict[str, Any]) -> dict[str, Any]:
+    """A fifth is tested, and a fraction of all is trained on; the paper's own split is not published."""
+    assay = read_landscape("beta-lactamase", data)
+    order = drawn(assay, np.arange(len(assay)), "fractions")
+    splits = {}
+    for fraction in FRACTIONS:
+        part = np.full(len(assay), "", object)
+        part[order[: len(assay) // 5]] = "test"
+        train = order[len(assay) // 5 :][: round(fraction * len(assay))]
+        part[train] = "train"
+        part[train[: max(5, len(train) // 10)]] = "valid"
+        splits[f"{fraction:g}"] = part
+    found = limbeck.landscape(
+        replace(assay, splits=splits), work, splits=list(splits), curves=False, progress=True, **options
+    )
+    return {"rows": _by_split(found), "verdict": _verdict(found)}
+
+
+def gb1(data: Path, work: Path, options: dict[str, Any]) -> dict[str, Any]:
+    assay = read_landscape("gb1", data)
+    names = list(assay.splits)
+    found = limbeck.landscape(assay, work, splits=names, curves=False, progress=True, **options)
+    rows = _by_split(found)
+    # FLIP fits its ridge to validation variants, too.
+    line: dict[str, Any] = {"model": "one-hot, ridge (alpha 1), fitted to train and validation", "rows": "all"}
+    for name in names:
+        fitted = np.flatnonzero(np.isin(assay.splits[name], ["train", "valid"]))
+        test = np.flatnonzero(assay.splits[name] == "test")
+        model = RidgeModel("one-hot", alpha=1.0).fit([assay.rows[i] for i in fitted], assay.scores[fitted])
+        line[name] = score(assay.scores[test], model.predict([assay.rows[i] for i in test]))["spearman"]
+    return {"rows": [line, *rows], "verdict": _verdict(found)}
+
+
+def _predictions(found: Any, model: str) -> dict[str, np.ndarray]:
+    """Of the largest set of rows that a model was fitted for, which is the one that a comparison keeps."""
+    table = found.predictions
+    table = table[table["model"] == model]
+    return {name: table[name].to_numpy() for name in ("row", "measured", "predicted")}
+
+
+def _rows(found: Any, groups: dict[str, np.ndarray]) -> list[dict[str, Any]]:
+    """Spearman and MSE of each model on groups of the assay's rows; the largest set that it was scored on."""
+    scores = found.scores[found.scores["metric"] == "spearman"]
+    lines = []
+    for model, table in scores.groupby("model", sort=False):
+        largest = table.sort_values("n_test").iloc[-1]
+        part = _predictions(found, str(model))
+        line: dict[str, Any] = {"model": model, "rows": largest["rows"], "train": int(largest["n_train"])}
+        line |= {"test": int(largest["n_test"]), "seconds": round(float(largest["seconds"]), 1)}
+        for name, chosen in groups.items():
+            kept = chosen[part["row"]]
+            values = score(part["measured"][kept], part["predicted"][kept])
+            line |= {name: values["spearman"], f"{name} MSE": values["mse"]}
+        lines.append(line)
+    return lines
+
+
+def _by_split(found: Any) -> list[dict[str, Any]]:
+    scores = found.scores[found.scores["metric"] == "spearman"]
+    lines = []
+    for (model, rows), table in scores.groupby(["model", "rows"], sort=False):
+        values = {name.removeprefix("file: "): float(v) for name, v in zip(table["split"], table["value"], strict=True)}
+        lines.append({"model": model, "rows": rows, **values})
+    return lines
+
+
+def _verdict(found: Any) -> list[dict[str, Any]]:
+    return json.loads(found.verdicts.to_json(orient="records"))
+
+
+def markdown(task: str, result: dict[str, Any]) -> str:
+    columns = [name for name in result["rows"][0] if name != "seconds"]
+    published = [{"model": name, **values} for name, values in PUBLISHED[task]]
+    lines = [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
+    lines += ["| " + " | ".join(_cell(row.get(name)) for name in columns) + " |" for row in result["rows"]]
+    lines += ["", "Published, not measured here:", "", lines[0], lines[1]]
+    lines += ["| " + " | ".join(_cell(row.get(name)) for name in columns) + " |" for row in published]
+    sentences = [f"- **{v['verdict']}** ({v['split']}): {v['sentence']}" for v in result["verdict"]]
+    return "\n".join([f"# {task}", "", *lines, "", *sentences]) + "\n"
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.3f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+TASKS = {"fluorescence": fluorescence, "stability": stability, "beta-lactamase": beta_lactamase, "gb1": gb1}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("task", choices=TASKS)
+    parser.add_argument("--work", type=Path, required=True, help="folder for the report and what a later run takes up")
+    parser.add_argument("--output", type=Path, default=Path(__file__).parent)
+    parser.add_argument("--data", type=Path, help="default: the data sets that come with limbeck")
+    parser.add_argument("--ladder", default="quick")
+    parser.add_argument("--sample", type=int, help="variants that an encoder reads (default: 1.2 M residues)")
+    arguments = parser.parse_args()
+    options = {"ladder": arguments.ladder, "sample": arguments.sample, "say": print}
+    result = TASKS[arguments.task](arguments.data or shipped_data(), arguments.work, options)
+    result = {"limbeck": limbeck.__version__, "ladder": arguments.ladder, **result}
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    (arguments.output / f"{arguments.task}.json").write_text(json.dumps(result, indent=1) + "\n")
+    (arguments.output / f"{arguments.task}.md").write_text(markdown(arguments.task, result))
+
+
+if __name__ == "__main__":
+    main()
