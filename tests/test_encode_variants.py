@@ -176,3 +176,24 @@ def test_nested_dimensions_of_protein_vectors():
     sequences = [WILD_TYPE, "W" + WILD_TYPE[1:], WILD_TYPE[:-1] + "W"]
     pooled, _ = encode_variants(encoder, WILD_TYPE, sequences)
     np.testing.assert_allclose(pooled, encoder.encode(sequences), atol=1e-5)
+
+
+def test_student_starts_from_the_wild_types_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = load()
+    calls = []
+    computed = encoder.changed_sums_and_features
+
+    def spy(states, variants, spans):
+        calls.extend(spans)
+        return computed(states, variants, spans)
+
+    monkeypatch.setattr(encoder, "changed_sums_and_features", spy)
+    wild_type = protein(160)
+    variants = [wild_type[:i] + "W" + wild_type[i + 1 :] for i in (0, 7, 80, 159) if wild_type[i] != "W"]
+    positions = [[i for i, letter in enumerate(v) if letter != wild_type[i]] for v in variants]
+    pooled, averages = encode_variants(encoder, wild_type, variants, positions)
+    assert sorted(calls) == sorted((p[0], p[0] + 1) for p in positions)
+    np.testing.assert_allclose(pooled, encoder.encode(variants), atol=2e-5)
+    features = encoder.encode_residues(variants)
+    expected = [f[p].mean(axis=0) for f, p in zip(features, positions, strict=True)]
+    np.testing.assert_allclose(averages, expected, atol=2e-4)

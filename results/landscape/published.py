@@ -111,7 +111,7 @@ def gb1(data: Path, work: Path, options: dict[str, Any]) -> dict[str, Any]:
     found = limbeck.landscape(assay, work, splits=names, curves=False, progress=True, **options)
     rows = _by_split(found)
     # FLIP fits its ridge to validation variants, too.
-    line: dict[str, Any] = {"model": "one-hot, ridge (alpha 1), fitted to train and validation", "rows": "all"}
+    line: dict[str, Any] = {"model": "ridge on one-hot (alpha 1), fitted to train and validation", "rows": "all"}
     for name in names:
         fitted = np.flatnonzero(np.isin(assay.splits[name], ["train", "valid"]))
         test = np.flatnonzero(assay.splits[name] == "test")

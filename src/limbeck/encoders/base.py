@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -148,6 +148,30 @@ class ResidueEncoder(ABC):
         Whoever pools something else than the features overrides this, too.
         """
         return self.forward(windows)
+
+    def check_residues(self) -> None:  # noqa: B027 (most encoders have them, whatever they are loaded with)
+        """Raise ``InputError`` if the encoder has no features of single residues as it was loaded."""
+
+    def states(self, sequence: str) -> Any:
+        """What :meth:`changed_sums_and_features` needs to know of a protein that others are variants of.
+
+        ``None`` if the encoder has no such way, or the protein is too long for it.
+        """
+        return None
+
+    def changed_sums_and_features(
+        self, states: Any, variants: list[str], spans: list[tuple[int, int]]
+    ) -> tuple[NDArray[np.floating], list[NDArray[np.float32]]]:
+        """For variants of a protein, of its length, what :meth:`pooled_sums` and :meth:`forward` give within the radius
+        of a span of residues, ``start`` to ``stop``, outside of which the variant has the protein's letters.
+
+        Cheaper than a window: each layer is computed only where it differs from the protein's.
+        """
+        raise NotImplementedError
+
+    def changed_tokens(self, start: int, stop: int, length: int) -> float:
+        """As how many tokens of :meth:`pooled_sums` one span costs in :meth:`changed_sums_and_features`."""
+        raise NotImplementedError
 
     def finish(self, means: NDArray[np.float64]) -> NDArray[np.floating]:
         """Protein vectors, (n, dimension), from the averages over each protein's residues, (n, width)."""

@@ -103,7 +103,7 @@ class StudentEncoder(ResidueEncoder):
     def pooled_sums_and_features(
         self, windows: list[str], owned: list[slice]
     ) -> tuple[NDArray[np.float32], list[NDArray[np.float32]]]:
-        self._check_uncut()
+        self.check_residues()
         sums, features = self._infer(f"{self.pooling} and residues", *_padded(windows, owned))
         return sums, [f[: len(w)] for f, w in zip(features, windows, strict=True)]
 
@@ -111,6 +111,37 @@ class StudentEncoder(ResidueEncoder):
         ids, _ = _padded(windows, [slice(None)] * len(windows))
         rows = self._infer("residues" if self.pooling == "mean" else "contexts of residues", ids)[0]
         return [r[: len(w)] for r, w in zip(rows, windows, strict=True)]
+
+    def states(self, sequence: str) -> Any:
+        """The input of each block and the output of the last for one protein, each (length, width) float32."""
+        if self.max_length is not None and len(sequence) > self.max_length:
+            return None
+        ids, _ = _padded([sequence], [slice(None)])
+        return [state[0, : len(sequence)] for state in self._infer("states", ids)]
+
+    def changed_sums_and_features(
+        self, states: Any, variants: list[str], spans: list[tuple[int, int]]
+    ) -> tuple[NDArray[np.float32], list[NDArray[np.float32]]]:
+        length = len(states[0])
+        ranges = spans
+        values = [self._weights["embed.weight"][to_ids(v[a:b])] for v, (a, b) in zip(variants, spans, strict=True)]
+        for block, dilation in enumerate(self._dilations):
+            reach = dilation * (self._kernel // 2)
+            wider = [(max(0, a - reach), min(length, b + reach)) for a, b in ranges]
+            inputs = _around(states[block], values, ranges, wider, reach)
+            outputs = self._infer(f"block {block}", *inputs)[0]
+            values = [o[: b - a] for o, (a, b) in zip(outputs, wider, strict=True)]
+            ranges = wider
+        stacked, owned = _stacked(values)
+        sums, features = self._infer(f"{self.pooling} of the last block", stacked, owned)
+        return sums, [f[: b - a] for f, (a, b) in zip(features, ranges, strict=True)]
+
+    def changed_tokens(self, start: int, stop: int, length: int) -> float:
+        reach = total = 0
+        for dilation in self._dilations:
+            reach += dilation * (self._kernel // 2)
+            total += min(length, stop + reach) - max(0, start - reach)
+        return total / len(self._dilations)
 
     def finish(self, means: NDArray[np.float64]) -> NDArray[np.floating]:
         if self.pooling == "mean":
@@ -120,10 +151,10 @@ class StudentEncoder(ResidueEncoder):
         return (roots - self._weights["center"]) @ self._weights["project.weight"][: self.dimension].T
 
     def encode_residues(self, sequences: Sequence[str], on_batch: OnBatch | None = None) -> list[NDArray[np.float32]]:
-        self._check_uncut()
+        self.check_residues()
         return super().encode_residues(sequences, on_batch)
 
-    def _check_uncut(self) -> None:
+    def check_residues(self) -> None:
         if self.dimension < self._width:
             raise InputError(f"{self.name}: only protein vectors can be cut; leave the dimension out to get residues")
 
@@ -150,7 +181,13 @@ class StudentEncoder(ResidueEncoder):
 
     def _compiled(self, output: str) -> Any:
         if output not in self._models:
-            graph = _graph(self._weights, self._dilations, output)
+            if output.startswith("block "):
+                block = int(output.removeprefix("block "))
+                graph = _block_graph(self._weights, block, self._dilations[block])
+            elif output.endswith(" of the last block"):
+                graph = _pooling_graph(self._weights, output.split(" ")[0])
+            else:
+                graph = _graph(self._weights, self._dilations, output)
             self._models[output] = _compile(graph, self.precision, self._threads)
         return self._models[output]
 
@@ -178,52 +215,139 @@ def _padded(windows: list[str], owned: list[slice]) -> tuple[NDArray[np.int32], 
     return ids, weights
 
 
+def _around(
+    state: NDArray[np.float32],
+    values: list[NDArray[np.float32]],
+    ranges: list[tuple[int, int]],
+    wider: list[tuple[int, int]],
+    reach: int,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """What a block needs to compute ``wider`` ranges of n variants: (n, length, width), and where there are residues,
+    (n, length, 1).
+
+    Args:
+        state: (protein's length, width) the block's input for the protein that they are variants of.
+        values: the block's input for each variant where it differs from that, in ``ranges``.
+        reach: how far the block sees.
+    """
+    length = max(b - a for a, b in wider) + 2 * reach
+    inputs = np.zeros((len(values), length, state.shape[1]), np.float32)
+    mask = np.zeros((len(values), length, 1), np.float32)
+    for row, (value, (a, b), (start, stop)) in enumerate(zip(values, ranges, wider, strict=True)):
+        first = start - reach
+        known = slice(max(0, first), min(len(state), stop + reach))
+        inputs[row, known.start - first : known.stop - first] = state[known]
+        inputs[row, a - first : b - first] = value
+        mask[row, known.start - first : known.stop - first] = 1.0
+    return inputs, mask
+
+
+def _stacked(values: list[NDArray[np.float32]]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """(n, length, width) padded with zeros, and 1 where there is a value, (n, length)."""
+    length = max(map(len, values))
+    stacked = np.zeros((len(values), length, values[0].shape[1]), np.float32)
+    owned = np.zeros((len(values), length), np.float32)
+    for row, value in enumerate(values):
+        stacked[row, : len(value)] = value
+        owned[row, : len(value)] = 1.0
+    return stacked, owned
+
+
+def _linear(x: Any, weights: Weights, name: str) -> Any:
+    from openvino import opset13 as op
+
+    product = op.matmul(x, op.constant(weights[f"{name}.weight"]), False, True)
+    return op.add(product, op.constant(weights[f"{name}.bias"]))
+
+
+def _norm(x: Any, weights: Weights, name: str) -> Any:
+    from openvino import opset13 as op
+
+    scaled = op.mvn(x, op.constant(np.array([-1], np.int64)), True, 1e-5, "inside_sqrt")
+    scaled = op.multiply(scaled, op.constant(weights[f"{name}.weight"]))
+    return op.add(scaled, op.constant(weights[f"{name}.bias"]))
+
+
+def _block(x: Any, mask: Any, weights: Weights, index: int, dilation: int, pad: int) -> Any:
+    """What a block adds to its input (batch, length, width), shorter by what the filters see beyond ``pad``."""
+    from openvino import opset13 as op
+
+    name = f"blocks.{index}"
+    to_channels, to_length = (op.constant(np.array(o, np.int64)) for o in ([0, 2, 1], [0, 2, 1]))
+    h = op.transpose(op.multiply(_norm(x, weights, f"{name}.norm"), mask), to_channels)
+    h = op.convolution(h, op.constant(weights[f"{name}.conv.weight"]), [1], [pad], [pad], [dilation])
+    h = op.transpose(h, to_length)
+    h = op.gelu(op.add(h, op.constant(weights[f"{name}.conv.bias"])), "tanh")
+    return _linear(h, weights, f"{name}.out")
+
+
+def _block_graph(weights: Weights, index: int, dilation: int) -> Any:
+    """One block on pieces of proteins: inputs (batch, length, width) and where there are residues, (batch, length, 1);
+    output shorter by what the filters see on either side."""
+    import openvino as ov
+    from openvino import opset13 as op
+
+    reach = dilation * (weights[f"blocks.{index}.conv.weight"].shape[2] // 2)
+    # The runtime tries the graph with some length of its own, which must leave something to compute.
+    length = ov.Dimension(2 * reach + 1, -1)
+    x = op.parameter(ov.PartialShape([-1, length, weights["embed.weight"].shape[1]]), np.float32, name="x")
+    mask = op.parameter(ov.PartialShape([-1, length, 1]), np.float32, name="mask")
+    start, stop, step, axis = (op.constant(np.array([v], np.int64)) for v in (reach, -reach, 1, 1))
+    middle = op.slice(x, start, stop, step, axis)
+    return ov.Model([op.add(middle, _block(x, mask, weights, index, dilation, 0))], [x, mask], f"student-block-{index}")
+
+
+def _pooling_graph(weights: Weights, pooling: str) -> Any:
+    """From the last block's output (batch, length, width) and what is owned of it, (batch, length), to sums and to
+    features."""
+    import openvino as ov
+    from openvino import opset13 as op
+
+    x = op.parameter([-1, -1, weights["embed.weight"].shape[1]], np.float32, name="x")
+    owned = op.parameter([-1, -1], np.float32, name="owned")
+    features = _norm(x, weights, "norm")
+    return ov.Model([_sums(features, owned, weights, pooling), features], [x, owned], f"student-pool-{pooling}")
+
+
+def _sums(features: Any, owned: Any, weights: Weights, pooling: str) -> Any:
+    """Sums over the owned residues, (batch, width or states), of the features or of the context assignments."""
+    from openvino import opset13 as op
+
+    pooled = op.softmax(_linear(features, weights, "contexts"), -1) if pooling == "contexts" else features
+    row = op.unsqueeze(owned, op.constant(np.array(1, np.int64)))
+    return op.squeeze(op.matmul(row, pooled, False, False), op.constant(np.array(1, np.int64)))
+
+
 def _graph(weights: Weights, dilations: list[int], output: str) -> Any:
     """The student as an OpenVINO model.
 
     Inputs: ids (batch, length) int32 and, for sums, owned (batch, length) float32.
-    Output: residue features (batch, length, width) (``"residues"``), context assignments (batch, length, states)
-    (``"contexts of residues"``), or sums over the owned residues: of the features (``"mean"``) or of the context
-    assignments (``"contexts"``), followed by the features for ``"... and residues"``.
+    Output: residue features (batch, length, width) (``"residues"``), the input of each block and the output of the last
+    (``"states"``), context assignments (batch, length, states) (``"contexts of residues"``), or sums over the owned
+    residues: of the features (``"mean"``) or of the context assignments (``"contexts"``), followed by the features for
+    ``"... and residues"``.
     """
     import openvino as ov
     from openvino import opset13 as op
 
-    def linear(x: Any, name: str) -> Any:
-        product = op.matmul(x, op.constant(weights[f"{name}.weight"]), False, True)
-        return op.add(product, op.constant(weights[f"{name}.bias"]))
-
-    def norm(x: Any, name: str) -> Any:
-        scaled = op.mvn(x, op.constant(np.array([-1], np.int64)), True, 1e-5, "inside_sqrt")
-        scaled = op.multiply(scaled, op.constant(weights[f"{name}.weight"]))
-        return op.add(scaled, op.constant(weights[f"{name}.bias"]))
-
     ids = op.parameter([-1, -1], np.int32, name="ids")
-    last = op.constant(np.array(2, np.int64))
     is_residue = op.not_equal(ids, op.constant(np.array(PAD_ID, np.int32)))
-    mask = op.unsqueeze(op.convert(is_residue, "f32"), last)
-    x = op.gather(op.constant(weights["embed.weight"]), ids, op.constant(np.array(0, np.int64)))
-    to_channels, to_length = (op.constant(np.array(o, np.int64)) for o in ([0, 2, 1], [0, 2, 1]))
+    mask = op.unsqueeze(op.convert(is_residue, "f32"), op.constant(np.array(2, np.int64)))
+    states = [op.gather(op.constant(weights["embed.weight"]), ids, op.constant(np.array(0, np.int64)))]
     for index, dilation in enumerate(dilations):
-        name = f"blocks.{index}"
-        kernel = weights[f"{name}.conv.weight"]
-        pad = dilation * (kernel.shape[2] // 2)
-        h = op.transpose(op.multiply(norm(x, f"{name}.norm"), mask), to_channels)
-        h = op.convolution(h, op.constant(kernel), [1], [pad], [pad], [dilation])
-        h = op.transpose(h, to_length)
-        h = op.gelu(op.add(h, op.constant(weights[f"{name}.conv.bias"])), "tanh")
-        x = op.add(x, linear(h, f"{name}.out"))
-    features = norm(x, "norm")
+        pad = dilation * (weights[f"blocks.{index}.conv.weight"].shape[2] // 2)
+        states.append(op.add(states[-1], _block(states[-1], mask, weights, index, dilation, pad)))
+    if output == "states":
+        return ov.Model(states, [ids], "student-states")
+    features = _norm(states[-1], weights, "norm")
     if output == "residues":
         return ov.Model([features], [ids], "student-residues")
-    contexts = output.startswith("contexts")
-    pooled = op.softmax(linear(features, "contexts"), -1) if contexts else features
     if output.endswith("of residues"):
-        return ov.Model([pooled], [ids], "student-contexts-of-residues")
+        assigned = op.softmax(_linear(features, weights, "contexts"), -1)
+        return ov.Model([assigned], [ids], "student-contexts-of-residues")
 
     owned = op.parameter([-1, -1], np.float32, name="owned")
-    row = op.unsqueeze(owned, op.constant(np.array(1, np.int64)))
-    sums = op.squeeze(op.matmul(row, pooled, False, False), op.constant(np.array(1, np.int64)))
+    sums = _sums(features, owned, weights, output.split(" ")[0])
     outputs = [sums, features] if output.endswith("and residues") else [sums]
     return ov.Model(outputs, [ids, owned], f"student-{output}")
 

@@ -2,8 +2,9 @@
 
 Where a residue's features see only the letters within a radius, a mutation changes the features around it alone; all
 others are the wild type's. So windows around the mutations are computed, and the pooled sums of the rest are the wild
-type's. The result is what ``encode`` gives, up to rounding. Encoders without a radius, and variants whose windows would
-cost as much as the protein, are computed whole.
+type's. An encoder that can start from the wild type's layers (:meth:`ResidueEncoder.states`) computes of each layer
+only what differs, which is less than a window. The result is what ``encode`` gives, up to rounding. Encoders without a
+radius, and variants that would cost as much as whole proteins, are computed whole.
 """
 
 from __future__ import annotations
@@ -52,6 +53,8 @@ def encode_variants(
         limbeck.errors.InputError: if ``positions`` are given and the encoder has no features of single residues.
     """
     variants, reference = cleaned(sequences), cleaned([wild_type])[0]
+    if positions is not None and isinstance(encoder, ResidueEncoder):
+        encoder.check_residues()
     wanted = None if positions is None else [sorted(set(p)) for p in positions]
     if wanted is not None and len(wanted) != len(variants):
         raise ValueError(f"{len(variants)} sequences but positions of {len(wanted)}")
@@ -95,6 +98,8 @@ class _Region:
     own_stop: int
     wild_start: int
     wild_stop: int
+    span: tuple[int, int] | None = None
+    """The residues that differ, if the region is computed from the wild type's layers; its window is what it owns."""
 
     @property
     def owned(self) -> slice:
@@ -116,21 +121,17 @@ class _Variants:
         """Vectors of the variants of this part, and averages over the positions wanted of each."""
         indices = range(part.start, part.stop)
         regions = [region for i in indices for region in self._regions[i]]
-        windows = [self._variants[r.variant][r.start : r.stop] for r in regions]
         sums: NDArray[np.float64] | None = None
         means = None if wanted is None else _Averages(wanted, self._encoder.dimension)
-        for batch in pack([self._encoder.tokens(len(w)) for w in windows], self._encoder.token_budget):
-            texts, owned = [windows[i] for i in batch], [regions[i].owned for i in batch]
-            if means is None:
-                added = self._encoder.pooled_sums(texts, owned)
-            else:
-                added, features = self._encoder.pooled_sums_and_features(texts, owned)
-                for i, feature in zip(batch, features, strict=True):
-                    means.add(regions[i].variant - part.start, regions[i], feature)
+        for batch in self._batches(regions):
+            added, features = self._computed(batch, means is not None)
+            if means is not None:
+                for region, feature in zip(batch, features, strict=True):
+                    means.add(region.variant - part.start, region, feature)
             if sums is None:
                 sums = np.zeros((len(indices), added.shape[1]), dtype=np.float64)
-            np.add.at(sums, [regions[i].variant - part.start for i in batch], added)
-            self._report([regions[i] for i in batch], texts)
+            np.add.at(sums, [region.variant - part.start for region in batch], added)
+            self._report(batch)
         if sums is None:
             sums = np.zeros((len(indices), self._wild_sums.shape[1]), dtype=np.float64)
         for row, i in enumerate(indices):
@@ -141,6 +142,27 @@ class _Variants:
         lengths = np.array([[len(self._variants[i])] for i in indices], dtype=np.float64)
         return self._encoder.finish(sums / lengths), None if means is None else means.result()
 
+    def _batches(self, regions: list[_Region]) -> list[list[_Region]]:
+        """Regions of one kind and of like length together."""
+        found = []
+        for from_layers in (False, True):
+            some = [region for region in regions if (region.span is not None) == from_layers]
+            lengths = [self._encoder.tokens(r.stop - r.start) for r in some]
+            found += [[some[i] for i in batch] for batch in pack(lengths, self._encoder.token_budget)]
+        return found
+
+    def _computed(self, batch: list[_Region], with_features: bool) -> tuple[NDArray[np.floating], Any]:
+        """Sums of what each region owns, and the features of its window if they are wanted."""
+        if batch[0].span is not None:
+            variants = [self._variants[region.variant] for region in batch]
+            spans = [region.span for region in batch if region.span is not None]
+            return self._encoder.changed_sums_and_features(self._states, variants, spans)
+        texts = [self._variants[region.variant][region.start : region.stop] for region in batch]
+        owned = [region.owned for region in batch]
+        if with_features:
+            return self._encoder.pooled_sums_and_features(texts, owned)
+        return self._encoder.pooled_sums(texts, owned), None
+
     def _whole(self, variant: int) -> list[_Region]:
         """All of a variant, in the windows that ``encode`` takes."""
         length, wild = len(self._variants[variant]), len(self._reference)
@@ -148,13 +170,13 @@ class _Variants:
         return [_Region(variant, w.start, w.stop, w.own_start, w.own_stop, 0, wild) for w in windows]
 
     def _use_windows(self, radius: int) -> None:
-        """Choose windows for the variants that get cheaper by them, if together they pay for the wild type."""
+        """Choose regions for the variants that get cheaper by them, if together they pay for the wild type."""
         limit = self._encoder.max_length or max(map(len, self._variants), default=0)
+        self._states = self._encoder.states(self._reference)
         chosen: dict[int, list[_Region]] = {}
         saved = 0.0
         for i, variant in enumerate(self._variants):
-            regions = _around_changes(i, self._reference, variant, radius)
-            tokens = sum(self._encoder.tokens(r.stop - r.start) for r in regions)
+            regions, tokens = self._around(i, variant, radius)
             whole = sum(self._encoder.tokens(r.stop - r.start) for r in self._regions[i])
             if tokens < WORTH * whole and all(r.stop - r.start <= limit for r in regions):
                 chosen[i] = regions
@@ -164,6 +186,15 @@ class _Variants:
             self._wild_sums = self._cumulated()
             for i, regions in chosen.items():
                 self._regions[i] = regions
+
+    def _around(self, index: int, variant: str, radius: int) -> tuple[list[_Region], float]:
+        """Regions around a variant's changes, and as how many tokens they cost."""
+        if self._states is None or len(variant) != len(self._reference):
+            regions = _around_changes(index, self._reference, variant, radius)
+            return regions, float(sum(self._encoder.tokens(r.stop - r.start) for r in regions))
+        regions = _apart(index, self._reference, variant, radius)
+        spans = [region.span for region in regions if region.span is not None]
+        return regions, sum(self._encoder.changed_tokens(*span, len(variant)) for span in spans)
 
     def _cumulated(self) -> NDArray[np.float64]:
         """(length + 1, width) sums over the wild type's first residues of what is pooled."""
@@ -190,9 +221,9 @@ class _Variants:
                 self._wild_features = self._encoder.encode_residues([self._reference])[0]
             means.add_features(row, self._wild_features[_in_wild_type(missing, self._regions[i])])
 
-    def _report(self, regions: list[_Region], texts: list[str]) -> None:
+    def _report(self, regions: list[_Region]) -> None:
         if self._on_batch:
-            tokens = self._encoder.tokens(max(map(len, texts))) * len(texts)
+            tokens = self._encoder.tokens(max(r.stop - r.start for r in regions)) * len(regions)
             self._on_batch(sum(r.own_stop - r.own_start for r in regions), tokens)
 
 
@@ -241,6 +272,17 @@ def _around_changes(variant: int, wild: str, text: str, radius: int) -> list[_Re
             own_start, window = last.own_start, (last.start, window[1])
         regions.append(_Region(variant, *window, own_start, own_stop, own_start, own_stop - shift))
     return regions
+
+
+def _apart(variant: int, wild: str, text: str, radius: int) -> list[_Region]:
+    """Where features of a variant of the wild type's length may differ: spans of changes that don't see each other."""
+    spans: list[tuple[int, int]] = []
+    for start, stop, _ in _changes(wild, text):
+        if spans and start - spans[-1][1] < 2 * radius:
+            start = spans.pop()[0]
+        spans.append((start, stop))
+    ranges = [(max(0, start - radius), min(len(text), stop + radius)) for start, stop in spans]
+    return [_Region(variant, a, b, a, b, a, b, span) for (a, b), span in zip(ranges, spans, strict=True)]
 
 
 def _changes(wild: str, text: str) -> list[tuple[int, int, int]]:

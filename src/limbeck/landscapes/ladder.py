@@ -73,11 +73,11 @@ def rungs(
     if ladder not in LADDERS:
         raise InputError(f"there is no ladder {ladder!r}; choose from: {', '.join(LADDERS)}")
     found = [
-        Rung("mean of training", "floor", MeanModel()),
-        Rung("composition, ridge", "floor", RidgeModel("composition", random_state=seed), curve=True),
-        Rung("one-hot, ridge", "one-hot", RidgeModel("one-hot", random_state=seed), curve=True),
-        Rung("one-hot, ridge (alpha 1)", "one-hot", RidgeModel("one-hot", alpha=1.0, random_state=seed)),
-        Rung("one-hot, Gaussian process", "one-hot", GaussianProcessModel("one-hot", random_state=seed), curve=True),
+        Rung("training mean", "floor", MeanModel()),
+        Rung("ridge on composition", "floor", RidgeModel("composition", random_state=seed), curve=True),
+        Rung("ridge on one-hot", "one-hot", RidgeModel("one-hot", random_state=seed), curve=True),
+        Rung("ridge on one-hot (alpha 1)", "one-hot", RidgeModel("one-hot", alpha=1.0, random_state=seed)),
+        Rung("Gaussian process on one-hot", "one-hot", GaussianProcessModel("one-hot", random_state=seed), curve=True),
     ]
     left_out = []
     if importlib.util.find_spec("torch"):
@@ -95,13 +95,13 @@ def rungs(
 def _networks(assay: Assay, ladder: str, seed: int) -> list[Rung]:
     from limbeck.landscapes.networks import PUBLISHED, BiLSTM, CNNEnsemble, DilatedCNN, LinearMaxPoolCNN, MaxPoolCNN
 
-    found: list[tuple[str, Model]] = [("CNN, small", MaxPoolCNN(random_state=seed))]
+    found: list[tuple[str, Model]] = [("small CNN", MaxPoolCNN(random_state=seed))]
     if ladder == "paper":
         task = _nearest_task(assay)
         for name, network in (("max pool", MaxPoolCNN), ("dilated", DilatedCNN), ("linear max pool", LinearMaxPoolCNN)):
             if network.__name__ in PUBLISHED[task]:
-                found.append((f"CNN, {name}", network.published(task, random_state=seed, held_out=HELD_OUT)))
-        found.append(("CNN, ensemble", CNNEnsemble.published(task, random_state=seed, held_out=HELD_OUT)))
+                found.append((f"{name} CNN", network.published(task, random_state=seed, held_out=HELD_OUT)))
+        found.append(("CNN ensemble", CNNEnsemble.published(task, random_state=seed, held_out=HELD_OUT)))
         found.append(("LSTM", BiLSTM(random_state=seed)))
     return [Rung(name, "network", model) for name, model in found]
 
@@ -119,13 +119,13 @@ def _with_encoder(assay: Assay, name: str, kind: str, seed: int, cache: str | No
     wild_types = tuple(assay.wild_types.values()) if (assay.parents != "").all() else ()
     # Every model knows the wild types: with them one pass over the variants serves all, and may be a shorter one.
     known: dict[str, Any] = {"encoder": name, "wild_types": wild_types, "cache": cache, "random_state": seed}
-    models: list[tuple[str, Model, bool]] = [(f"{name}, ridge", RidgeModel("embedding:mean", **known), True)]
+    models: list[tuple[str, Model, bool]] = [(f"ridge on {name}", RidgeModel("embedding:mean", **known), True)]
     if wild_types:
-        models.append((f"{name} at mutations, ridge", RidgeModel("embedding:mutated", **known), True))
-    models.append((f"{name}, Gaussian process", GaussianProcessModel("embedding:mean", **known), True))
+        models.append((f"ridge on {name} at mutations", RidgeModel("embedding:mutated", **known), True))
+    models.append((f"Gaussian process on {name}", GaussianProcessModel("embedding:mean", **known), True))
     if wild_types:
         models.append(
-            (f"{name} at mutations, Gaussian process", GaussianProcessModel("embedding:mutated", **known), False)
+            (f"Gaussian process on {name} at mutations", GaussianProcessModel("embedding:mutated", **known), False)
         )
-    models.append((f"one-hot + {name}, ridge", RidgeModel(("one-hot", "embedding:mean"), **known), True))
+    models.append((f"ridge on one-hot + {name}", RidgeModel(("one-hot", "embedding:mean"), **known), True))
     return [Rung(label, kind, model, encoder, curve) for label, model, curve in models]

@@ -87,7 +87,7 @@ def plot_parity(comparison: Comparison, split: str, model: str | None = None, ax
 
 
 def plot_learning_curves(comparison: Comparison, ax: Axes | None = None, metric: str = "spearman") -> Axes:
-    """Scores by number of training variants, with 95 % intervals; dashed without pretraining.
+    """Scores by number of training variants, with the range over draws of them; dashed without pretraining.
 
     Args:
         comparison: what was found.
