@@ -307,9 +307,19 @@ def test_learning_curves_say_what_more_training_would_bring() -> None:
 
 
 def test_few_validation_variants_are_mentioned() -> None:
-    split = made(100, 100, "variant", valid=3)
+    split = made(100, 100, "variant", valid=12)
     measured, plain, encoder = two(split, 0.5)
-    assert "Both were chosen by only 3 validation variants." in judged(split, measured, plain, encoder).advice
+    found = judged(split, measured, plain, encoder)
+    assert found.verdict == "needed"
+    assert "Both were chosen by only 12 validation variants." in found.advice
+
+
+def test_models_that_too_few_variants_chose_decide_nothing() -> None:
+    split = made(100, 100, "variant", valid=3)
+    found = judged(split, *two(split, 0.5))
+    assert found.verdict == "unclear"
+    assert "only 3 variants chose the models, and at least 10 are needed" in found.sentence
+    assert "Keep more of the training variants for validation" in found.advice
 
 
 def test_both_kinds_of_models_are_needed() -> None:

@@ -25,7 +25,6 @@ import limbeck
 from limbeck.benchmarks import shipped_data
 from limbeck.benchmarks.landscape import read_landscape
 from limbeck.landscapes.models.ridge import RidgeModel
-from limbeck.landscapes.reading import read_assay
 from limbeck.landscapes.scores import score
 from limbeck.landscapes.splits import drawn
 
@@ -57,8 +56,7 @@ PUBLISHED = {
 
 
 def fluorescence(data: Path, work: Path, options: dict[str, Any]) -> dict[str, Any]:
-    """Sequences as TAPE has them, in which stop codons are deleted."""
-    assay = read_assay(data / "tape_fluorescence/fluorescence.csv.gz", name="fluorescence", mutation_column="")
+    assay = read_landscape("fluorescence", data)
     found = limbeck.landscape(assay, work, splits=["split"], curves=False, progress=True, **options)
     # Counts as the file has them: the deletion of a stop shifts all that is behind it.
     file = pd.read_csv(data / "tape_fluorescence/fluorescence.csv.gz", usecols=["sequence", "num_mutations"])

@@ -730,7 +730,7 @@ _VARIANTS = (
 def _predict(options: argparse.Namespace) -> None:
     _need("landscape", *_LANDSCAPE)
     from limbeck.landscapes import explain, predict, saturate
-    from limbeck.landscapes.predicting import write_table
+    from limbeck.landscapes.predicting import check_output, write_table
 
     model = Path(options.model)
     model = model / "model" if (model / "report.json").exists() else model
@@ -738,17 +738,26 @@ def _predict(options: argparse.Namespace) -> None:
     reading = {name: getattr(options, name) for name in _VARIANTS}
     if (options.saturate is None) == (options.variants is None):
         raise InputError("give either a file of variants or --saturate")
+    if options.check and options.explain is None:
+        raise InputError("--check is of what --explain names; give --explain N, too")
     if options.saturate is not None:
+        if options.explain is not None:
+            raise InputError("--explain is of the variants of a file, not of --saturate; give one of them")
         if options.output is None:
             raise InputError("--saturate writes several files; name a folder with -o")
         scan = saturate(model, options.saturate or None, options.output, doubles=options.doubles, progress=shown)
-        notes = [*scan.notes, f"{options.output}: singles.csv, doubles.csv, heatmap.svg, scan.html"]
+        files = ["singles.csv", *(["doubles.csv"] if len(scan.doubles) else []), "heatmap.svg", "scan.html"]
+        notes = [*scan.notes, f"{options.output}: {', '.join(files)}"]
     elif options.explain is not None:
+        check_output(options.output or "-")
         table, checked = explain(
             model, options.variants, listed=options.explain, checked=options.check, progress=shown, **reading
         )
         write_table(table, options.output or "-")
-        notes = [] if checked is None else [checked.to_string(index=False)]
+        if checked is not None:
+            # It was asked for, so --quiet leaves it.
+            _say(checked.to_string(index=False))
+        notes = []
     else:
         found = predict(model, options.variants, options.output or "-", progress=shown, **reading)
         notes = [*found.notes, *(f"line {line}: {reason}; passed over" for line, reason in found.skipped)]
@@ -781,6 +790,10 @@ def _add_benchmark(verbs: Any) -> None:
         "--encoder", action="append", default=[], dest="encoders", metavar="NAME", help="one more pretrained encoder"
     )
     parser.add_argument("--ladder", default="quick", help="quick or paper (default: quick)")
+    parser.add_argument(
+        "--sample", type=_size, metavar="N",
+        help="most variants of a split that an encoder reads, or all (default: what makes 1.2 M residues)",
+    )  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress, and no table")
 
@@ -796,6 +809,7 @@ def _benchmark(options: argparse.Namespace) -> None:
         data=options.data,
         ladder=options.ladder,
         encoders=options.encoders,
+        sample=options.sample,
         seed=options.seed,
         progress=not options.quiet,
     )
@@ -831,7 +845,12 @@ def _in_millions(count: int) -> str:
 
 def _size(text: str) -> int:
     """A number of variants, or ``all`` of them."""
-    return sys.maxsize if text == "all" else int(text)
+    if text == "all":
+        return sys.maxsize
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor 'all'") from None
 
 
 def _layer(text: str) -> int | str | tuple[int, ...]:

@@ -106,7 +106,8 @@ LANDSCAPES = (
     Landscape(
         "fluorescence",
         "brightness of GFP variants with four mutations and more, from those with up to three (TAPE)",
-        _file("tape_fluorescence/fluorescence.csv.gz", "fluorescence"),
+        # Sequences as TAPE has them, in which a stop codon is deleted; the mutations would say more.
+        _file("tape_fluorescence/fluorescence.csv.gz", "fluorescence", mutation_column=""),
         ("file: split",),
         {
             "file: split": {
@@ -160,6 +161,7 @@ def benchmark_landscapes(
     data: str | os.PathLike[str] | None = None,
     ladder: str = "quick",
     encoders: Sequence[str] = (),
+    sample: int | None = None,
     seed: int = 0,
     progress: bool = False,
 ) -> list[dict[str, Any]]:
@@ -169,7 +171,7 @@ def benchmark_landscapes(
         output: folder for a report of each assay, ``landscape.json`` and ``landscape.md``.
         only: names of some of :data:`LANDSCAPES`.
         data: the folder of data sets; by default those that come with limbeck.
-        ladder, encoders, seed, progress: as :func:`limbeck.landscape` takes them.
+        ladder, encoders, sample, seed, progress: as :func:`limbeck.landscape` takes them.
 
     Returns:
         For each assay and split: ``assay``, ``split``, ``verdict``, ``baseline`` and ``model`` with their Spearman
@@ -192,6 +194,7 @@ def benchmark_landscapes(
                 Path(output) / entry.name,
                 ladder=ladder,
                 encoders=encoders,
+                sample=sample,
                 splits=entry.splits,
                 curves=False,
                 seed=seed,

@@ -267,10 +267,7 @@ def choose_columns(
     if sequence is None:
         sequence = _find_sequences(table, {wild_type, mutation, protein})
     if not sequence and not mutation:
-        raise InputError(
-            f"{table.source}: no column is called 'sequence' or 'mutant' or the like and holds such; its columns are "
-            f"{_all(table)}; choose one with --sequence-column or --mutation-column"
-        )
+        raise InputError(f"{table.source}: {_without_variants(table)}")
     taken = {sequence, mutation, wild_type, protein, *(splits or ())}
     if measured and score is None:
         score = _find_scores(table, taken)
@@ -290,6 +287,17 @@ def choose_columns(
         validation=_find_validation(table, splits, taken),
         count=next((n for n in table.among(COUNT_COLUMNS) if n not in taken), None),
         flag=next((n for n in table.among(FLAG_COLUMNS) if n not in taken), None),
+    )
+
+
+def _without_variants(table: Table) -> str:
+    """What is wrong with a table in which no column holds variants, and what to do."""
+    if len(table.names) == 1 and ";" in table.names[0]:
+        # As spreadsheets write it where a comma is the decimal mark.
+        return "its columns seem to be separated by ';'; save it with commas or tabs, and points in numbers"
+    return (
+        "no column is called 'sequence' or 'mutant' or the like and holds such; its columns are "
+        f"{_all(table)}; choose one with --sequence-column or --mutation-column"
     )
 
 

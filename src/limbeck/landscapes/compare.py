@@ -21,6 +21,7 @@ from limbeck.landscapes.comparison import COLUMNS, Comparison
 from limbeck.landscapes.fits import Fit, Fits
 from limbeck.landscapes.ladder import Rung
 from limbeck.landscapes.leaks import corpus_leaks, train_test_leaks
+from limbeck.landscapes.models.base import Model
 from limbeck.landscapes.models.gaussian_process import GaussianProcessModel
 from limbeck.landscapes.models.ridge import RidgeModel
 from limbeck.landscapes.scores import METRICS, Bootstrap, bootstrap, score
@@ -29,7 +30,7 @@ from limbeck.landscapes.vectors import Vectors
 from limbeck.landscapes.verdict import MARGIN, Contender, Verdict, judge, summarise
 from limbeck.progress import Progress
 
-__all__ = ["MOST_SAMPLED", "SAMPLED_RESIDUES", "Plan", "compare", "estimates", "fitted", "sampled", "winner"]
+__all__ = ["MOST_SAMPLED", "SAMPLED_RESIDUES", "Plan", "compare", "embed", "estimates", "fitted", "sampled", "winner"]
 
 Rows = NDArray[np.intp]
 
@@ -237,8 +238,7 @@ class _Run:
         used = sorted({int(row) for split in splits for part in SHARES for row in getattr(split, part)})
         models = {rung.encoder.fingerprint: rung.model for rung in self.rungs if rung.encoder is not None}
         for model in models.values():
-            if isinstance(model, RidgeModel | GaussianProcessModel):
-                Vectors(replace(model.source(), shown=self.shown)).pooled([self.assay.rows[row] for row in used])
+            embed(model, [self.assay.rows[row] for row in used], self.shown)
 
     def _fit_all(self, plan: Plan, rungs: Sequence[Rung], progress: Progress) -> dict[str, Fit]:
         found = {}
@@ -389,6 +389,12 @@ def _time(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
+
+
+def embed(model: Model, rows: Sequence[str], shown: bool) -> None:
+    """Have the vectors of a model's encoder at hand, if it has one; with progress, which a fit doesn't show."""
+    if isinstance(model, RidgeModel | GaussianProcessModel) and model.embedder() is not None:
+        Vectors(replace(model.source(), shown=shown)).pooled(rows)
 
 
 def winner(comparison: Comparison, rungs: Sequence[Rung]) -> Rung:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from limbeck.encoders import Encoder, load
+from limbeck.encoders.baselines import KmerEncoder, OneHotEncoder
 from limbeck.encoders.student import DEFAULT_NAME, RANDOM_NAME
 from limbeck.errors import InputError
 from limbeck.landscapes.assay import Assay
@@ -86,9 +87,9 @@ def rungs(
         reason = "they need PyTorch, which is not installed: pip install 'limbeck[landscape]'"
         left_out.append(LeftOut("networks trained on the scores alone", reason))
     if default_encoder:
-        found += _with_encoder(assay, RANDOM_NAME, "random network", seed, cache)
-    for name in dict.fromkeys([*([DEFAULT_NAME] if default_encoder else []), *encoders]):
-        found += _with_encoder(assay, name, "random network" if name == RANDOM_NAME else "pretrained", seed, cache)
+        encoders = [RANDOM_NAME, DEFAULT_NAME, *encoders]
+    for name in dict.fromkeys(encoders):
+        found += _with_encoder(assay, name, seed, cache)
     return found, left_out
 
 
@@ -113,12 +114,25 @@ def _nearest_task(assay: Assay) -> str:
     return "beta-lactamase" if assay.mutations.max() <= 1 else "fluorescence"
 
 
-def _with_encoder(assay: Assay, name: str, kind: str, seed: int, cache: str | None) -> list[Rung]:
+def _kind(name: str, encoder: Encoder) -> str:
+    """What an encoder's vectors are: counts were not trained, and are no pretraining."""
+    if isinstance(encoder, KmerEncoder | OneHotEncoder):
+        return "floor"
+    return "random network" if name == RANDOM_NAME else "pretrained"
+
+
+def _with_encoder(assay: Assay, name: str, seed: int, cache: str | None) -> list[Rung]:
     """The models on an encoder's vectors."""
     encoder = load(name)
+    kind = _kind(name, encoder)
     wild_types = tuple(assay.wild_types.values()) if (assay.parents != "").all() else ()
+    if isinstance(encoder, KmerEncoder):
+        # It has no vectors of single residues.
+        wild_types = ()
     # Every model knows the wild types: with them one pass over the variants serves all, and may be a shorter one.
     known: dict[str, Any] = {"encoder": name, "wild_types": wild_types, "cache": cache, "random_state": seed}
+    # The ladder has models on one-hot and on composition already, which are not quite the same.
+    name = f"{name} vectors" if kind == "floor" else name
     models: list[tuple[str, Model, bool]] = [(f"ridge on {name}", RidgeModel("embedding:mean", **known), True)]
     if wild_types:
         models.append((f"ridge on {name} at mutations", RidgeModel("embedding:mutated", **known), True))

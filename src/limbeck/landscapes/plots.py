@@ -19,6 +19,9 @@ from limbeck.landscapes.pictures import density, thinned
 __all__ = ["draw_heatmap", "plot_heatmap", "plot_learning_curves", "plot_parity", "plot_scores"]
 
 COLOURS = dict(zip(KINDS, ("#6b7278", "#0072b2", "#00875f", "#a87900", "#d55e00"), strict=True))
+TICKS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+"""Of which the numbers of positions under a heat map are multiples."""
+MOST_TICKS = 20
 _LINES = ("#0072b2", "#d55e00", "#00875f", "#b0569a", "#a87900", "#3f9bd1", "#7a4fc9", "#6b7278")
 
 
@@ -153,14 +156,15 @@ def plot_heatmap(
 
 
 def draw_heatmap(ax: Axes, found: Effects) -> None:
-    # From blue (above) to orange (below) through grey, which colour-blind people can tell apart.
+    # From purple (above) to orange (below) through white, which colour-blind people can tell apart.
     norm = Normalize(found.centre - found.limit, found.centre + found.limit)
-    image = ax.imshow(found.values, cmap="PuOr_r", norm=norm, aspect="auto", interpolation="nearest")
+    image = ax.imshow(found.values, cmap="PuOr", norm=norm, aspect="auto", interpolation="nearest")
     own = [(i, found.letters.find(letter)) for i, letter in enumerate(found.wild_type)]
     own = [(i, j) for i, j in own if j >= 0]
     ax.plot([i for i, _ in own], [j for _, j in own], ".", color="0.15", ms=3)
-    step = max(1, len(found.positions) // 20)
-    ax.set_xticks(range(0, len(found.positions), step), [str(p) for p in found.positions[::step]])
+    step = next((s for s in TICKS if len(found.positions) <= MOST_TICKS * s), TICKS[-1])
+    places = [i for i, position in enumerate(found.positions) if position % step == 0]
+    ax.set_xticks(places, [str(found.positions[i]) for i in places], fontsize="small")
     ax.set_yticks(range(len(found.letters)), list(found.letters), fontsize="small")
     ax.set_xlabel("position (dots: wild type)")
     ax.set_ylabel("residue")

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import combinations
+from operator import eq
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,17 @@ from limbeck.progress import Progress
 from limbeck.residues import RESIDUES
 from limbeck.version import __version__
 
-__all__ = ["COMBINED", "DOUBLES", "Predictions", "Saturation", "Seen", "predict", "saturate", "write_table"]
+__all__ = [
+    "COMBINED",
+    "DOUBLES",
+    "Predictions",
+    "Saturation",
+    "Seen",
+    "check_output",
+    "predict",
+    "saturate",
+    "write_table",
+]
 
 ROWS_AT_ONCE = 512
 COMBINED = 50
@@ -42,6 +53,8 @@ DOUBLES = 1000
 """Double mutants that are listed."""
 TOP = 25
 """Mutants that the page lists."""
+ALIKE = 0.3
+"""Share of a wild type's residues that a protein must have to be scanned as its relative."""
 
 Floats = NDArray[np.float64]
 
@@ -95,7 +108,7 @@ def predict(
             ``skip_invalid``).
     """
     if output is not None:
-        _table_format(output)
+        check_output(output)
     saved = open_trained(model_folder)
     model, training = saved.model, saved.assay
     found = read_variants(
@@ -239,7 +252,29 @@ def write_table(table: pd.DataFrame, output: str | os.PathLike[str]) -> None:
             else:
                 table.to_csv(partial, index=False, sep="," if kind == "csv" else "\t")
     except OSError as error:
-        raise InputError(f"{os.fspath(output)} cannot be written: {error.strerror}") from None
+        problem = f"cannot be written ({error.strerror or error})"
+        raise InputError(f"{os.fspath(output)}: {problem}; choose another output") from None
+
+
+def check_output(output: str | os.PathLike[str]) -> None:
+    """Refuse a file that :func:`write_table` could not write, before what takes long.
+
+    Raises:
+        InputError: if the ending is another one, it is a folder, or its folder does not exist.
+    """
+    _table_format(output)
+    path = Path(output)
+    if os.fspath(output) != "-" and path.is_dir():
+        raise InputError(f"{path}: is a folder; name a file")
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: there is no folder {path.parent}; make it, or choose another output")
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be made a folder ({error.strerror}); choose another output") from None
 
 
 # --- all single mutants, and doubles
@@ -272,16 +307,15 @@ class Saturation:
     notes: list[str] = field(default_factory=list)
 
     def write(self, folder: str | os.PathLike[str]) -> None:
-        """Write ``singles.csv``, ``doubles.csv``, ``heatmap.svg`` and ``scan.html`` into a folder.
+        """Write ``singles.csv``, ``doubles.csv`` (if there are any), ``heatmap.svg`` and ``scan.html`` into a folder.
 
         Raises:
             InputError: if it cannot be written.
         """
         folder = Path(folder)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"{folder}: cannot be made a folder ({error.strerror}); choose another output") from None
+        _make_folder(folder)
+        # Those of an earlier scan would be taken for this one's.
+        (folder / "doubles.csv").unlink(missing_ok=True)
         write_table(self.singles, folder / "singles.csv")
         if len(self.doubles):
             write_table(self.doubles, folder / "doubles.csv")
@@ -366,6 +400,8 @@ def saturate(
     """
     if doubles < 0 or combined < 2:
         raise InputError("--doubles must be 0 or more, and at least 2 positions are combined")
+    if output is not None:
+        _make_folder(Path(output))
     saved = open_trained(model_folder)
     scan = _Scan(saved.model, saved.assay, *_base_row(saved.assay, wild_type), progress)
     singles = scan.singles
@@ -384,7 +420,7 @@ def saturate(
     flagged = int((singles["note"] != "").sum())
     if flagged:
         notes.append(
-            f"Of {flagged:,} single mutants training never showed the residue or the position; see their notes."
+            f"Of {flagged:,} of the single mutants training never showed the residue or the position: see their notes."
         )
     predicted = scan.effects()
     result = Saturation(scan.name, saved.name, scan.base, singles, pairs, predicted, scan.measured(predicted), notes)
@@ -405,7 +441,7 @@ def _base_row(training: Assay, given: str | os.PathLike[str] | None) -> tuple[st
     if os.fspath(given) in known:
         name = os.fspath(given)
         return _called(name, training), known[name], name
-    found = read_wild_types(given)
+    found = read_wild_types(given, "--saturate", "name")
     if len(found) != 1:
         raise InputError(f"{os.fspath(given)}: holds {len(found)} proteins; give the one to scan")
     name, sequence = next(iter(found.items()))
@@ -415,11 +451,20 @@ def _base_row(training: Assay, given: str | os.PathLike[str] | None) -> tuple[st
         return name or "the protein", sequence.ljust(training.width, GAP), ""
     sequences = {parent: expressed(row) for parent, row in known.items()}
     parent = nearest(sequence, sequences)
+    placed = place(sequence, sequences[parent])
+    alike = sum(map(eq, placed.letters, sequences[parent]))
+    known_as = _called(parent, training)
+    if alike < ALIKE * len(sequences[parent]):
+        raise InputError(
+            f"{name or 'the protein'} is no variant of {known_as}, which the model knows: {alike} of its "
+            f"{len(sequences[parent])} residues are alike; scan a relative of it"
+        )
     try:
-        row = Frame.of(known[parent].rstrip(GAP)).row(place(sequence, sequences[parent])).ljust(training.width, GAP)
+        row = Frame.of(known[parent].rstrip(GAP)).row(placed).ljust(training.width, GAP)
     except ValueError as error:
         raise InputError(
-            f"{name or 'the protein'} doesn't fit the model's {parent or 'wild type'}: it {error}"
+            f"{name or 'the protein'} doesn't fit {known_as}, which the model knows: it {error}; scan a protein with "
+            "no such insertion"
         ) from None
     return name or parent or "the wild type", row, parent
 

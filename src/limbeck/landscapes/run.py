@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,9 +15,10 @@ from sklearn.base import clone
 from limbeck.errors import InputError
 from limbeck.files import whole
 from limbeck.landscapes.assay import Assay
-from limbeck.landscapes.compare import MOST_SAMPLED, SAMPLED_RESIDUES, compare, estimates, winner
+from limbeck.landscapes.compare import MOST_SAMPLED, SAMPLED_RESIDUES, compare, embed, estimates, winner
 from limbeck.landscapes.comparison import Comparison
-from limbeck.landscapes.ladder import Rung, rungs
+from limbeck.landscapes.ladder import LADDERS, Rung, rungs
+from limbeck.landscapes.models.saved import check_free
 from limbeck.landscapes.reading import read_assay
 from limbeck.landscapes.splits import drawn, make_splits
 from limbeck.landscapes.trained import save_trained
@@ -30,6 +32,10 @@ MODEL = "model"
 """Folder of the model to use, in the report's."""
 WORK = "work"
 """Folder of fits and vectors, which a later run takes up, in the report's."""
+FEWEST_REPLICATES = 100
+FEWEST_SAMPLED = 100
+"""A smaller sample has too few variants to test."""
+LARGEST_SEED = 2**32 - 1
 
 
 def landscape(
@@ -65,34 +71,39 @@ def landscape(
         curves: whether to compute learning curves.
         seed: of all that is drawn.
         progress: show progress on standard error.
-        say: is given what people should know before it starts: for the ladder ``"paper"``, how long it will take.
+        say: is given what people should know before it starts: what was taken from the file, and for the ladder
+            ``"paper"`` how long it will take.
         **reading: as :func:`limbeck.landscapes.read_assay` takes it.
 
     Raises:
-        InputError: if the file cannot be read as an assay, an encoder cannot be loaded, or no split can be made.
+        InputError: if the file cannot be read as an assay, an encoder cannot be loaded, no split can be made, or the
+            folder cannot be written.
     """
+    _check(ladder, sample, replicates, margin, seed)
     if not isinstance(assay, Assay):
         assay = read_assay(assay, **reading)
     elif reading:
         raise TypeError(f"an assay that was read takes no {', '.join(reading)}")
-    if replicates < 100:
-        raise InputError(f"--replicates {replicates} are too few for an interval; give at least 100")
+    if say is not None:
+        for line in assay.notes:
+            say(line)
     made, no_splits = make_splits(assay, names=splits, seed=seed)
     if not made:
         reasons = "; ".join(f"{item.name}: {item.reason}" for item in no_splits)
         raise InputError(f"{assay.name}: no split can be made ({reasons}); measure more variants")
     folder = None if output is None else Path(output)
     most = sample or min(MOST_SAMPLED, max(1, SAMPLED_RESIDUES // max(1, assay.width)))
+    work = None if folder is None else folder / WORK
+    # Before anything is written: an encoder that cannot be loaded leaves no folder behind.
+    models, no_models = rungs(
+        assay,
+        ladder,
+        encoders,
+        default_encoder=default_encoder,
+        seed=seed,
+        cache=None if work is None else str(work / "vectors"),
+    )
     with _held(folder):
-        work = None if folder is None else folder / WORK
-        models, no_models = rungs(
-            assay,
-            ladder,
-            encoders,
-            default_encoder=default_encoder,
-            seed=seed,
-            cache=None if work is None else str(work / "vectors"),
-        )
         if say is not None and ladder == "paper":
             for line in estimates(assay, made, models, most):
                 say(line)
@@ -111,26 +122,46 @@ def landscape(
             shown=progress,
         )
         if folder is not None:
-            _save_best(comparison, models, most, folder)
+            _save_best(comparison, models, most, folder, progress)
             _write_skipped(assay, folder)
             comparison.write(folder)
     return comparison
 
 
+def _check(ladder: str, sample: int | None, replicates: int, margin: float, seed: int) -> None:
+    """Refuse arguments that mean nothing, before a long file is read."""
+    if ladder not in LADDERS:
+        raise InputError(f"there is no ladder {ladder!r}; choose from: {', '.join(LADDERS)}")
+    if sample is not None and sample < FEWEST_SAMPLED:
+        raise InputError(f"--sample {sample} is too few to tell models apart; give at least {FEWEST_SAMPLED}")
+    if replicates < FEWEST_REPLICATES:
+        raise InputError(f"--replicates {replicates} are too few for an interval; give at least {FEWEST_REPLICATES}")
+    if not (math.isfinite(margin) and margin >= 0):
+        raise InputError(f"--margin {margin} is no gain in a correlation; give 0 or more, for instance {MARGIN}")
+    if not 0 <= seed <= LARGEST_SEED:
+        raise InputError(f"--seed {seed} cannot be used; give a number from 0 to {LARGEST_SEED}")
+
+
 @contextmanager
 def _held(folder: Path | None) -> Iterator[None]:
-    """Have the folder for this run alone."""
+    """Have the folder for this run alone; what it cannot write is an error in one line."""
     if folder is None:
         yield
         return
+    check_free(folder / MODEL)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        (folder / WORK).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{folder}: cannot be made a folder ({error.strerror}); choose another output") from None
-    with exclusive(folder / "lock") as free:
-        if not free:
-            raise InputError(f"{folder}: another run is writing it; wait for it, or choose another folder")
-        yield
+    try:
+        with exclusive(folder / "lock") as free:
+            if not free:
+                raise InputError(f"{folder}: another run is writing it; wait for it, or choose another folder")
+            yield
+    except OSError as error:
+        # A disk that fills up, mostly.
+        where, why = error.filename or folder, error.strerror or error
+        raise InputError(f"{where}: cannot be written ({why}); the same command goes on from here") from None
 
 
 def _settings(ladder: str, models: Sequence[Rung], margin: float, replicates: int, most: int) -> dict[str, Any]:
@@ -163,13 +194,14 @@ def _write_skipped(assay: Assay, folder: Path) -> None:
             partial.write_text("line\treason\n" + "".join(lines), encoding="utf-8")
 
 
-def _save_best(comparison: Comparison, models: Sequence[Rung], most: int, folder: Path) -> None:
+def _save_best(comparison: Comparison, models: Sequence[Rung], most: int, folder: Path, shown: bool) -> None:
     """Fit the best model to all variants (as many as an encoder is given, if it has one) and keep it."""
     best, assay = winner(comparison, models), comparison.assay
     rows = np.arange(len(assay))
     if best.encoder is not None and len(assay) > most:
-        rows = np.sort(drawn(assay, rows, "winner")[:most])
+        rows = np.sort(drawn(assay, rows, "sample")[:most])
     used = assay.take(rows)
+    embed(best.model, used.rows, shown)
     model = clone(best.model).fit(used.rows, used.scores)
     comparison.settings["model"] = best.name
     comparison.settings["model fitted to"] = len(used)

@@ -23,7 +23,17 @@ from limbeck.errors import InputError
 from limbeck.homology import mmseqs
 from limbeck.landscapes.assay import Assay
 
-__all__ = ["FEWEST_TESTED", "SPLITS", "LeftOut", "Split", "drawn", "learning_sizes", "learning_subset", "make_splits"]
+__all__ = [
+    "FEWEST_TESTED",
+    "FEWEST_VALIDATED",
+    "SPLITS",
+    "LeftOut",
+    "Split",
+    "drawn",
+    "learning_sizes",
+    "learning_subset",
+    "make_splits",
+]
 
 Rows = NDArray[np.intp]
 Parts = tuple[Rows, Rows, Rows]
@@ -275,7 +285,7 @@ class _Maker:
         low, high = np.flatnonzero(scores <= threshold), np.flatnonzero(scores > threshold)
         order = self._drawn(low)
         train, valid = self._cut(low, order[np.argsort(-scores[order], kind="stable")], share=TEST)
-        question = f"variants that score above any in training ({what}, {threshold:.4g})"
+        question = f"variants that score above any in training: above {what}, {threshold:.4g}"
         tested = f"variants that score above {threshold:.4g}"
         return self._split("low-to-high", question, tested, (train, valid, high))
 

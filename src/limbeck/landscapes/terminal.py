@@ -12,6 +12,7 @@ import pandas as pd
 
 from limbeck.figures import UNKNOWN, in_short
 from limbeck.landscapes.comparison import Comparison
+from limbeck.landscapes.verdict import UNITS
 
 __all__ = ["as_text"]
 
@@ -63,6 +64,12 @@ def _count(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
+def _units(number: int, unit: str) -> str:
+    """So many of what the bootstrap draws whole."""
+    one, several = "wild type" if unit == "parent" else unit, UNITS[unit][1] if unit in UNITS else f"{unit}s"
+    return f"{number:,} {one if number == 1 else several}"
+
+
 def _wrapped(text: str, width: int, first: str = "") -> list[str]:
     return textwrap.wrap(text, width, initial_indent=first, subsequent_indent=" " * len(first), break_on_hyphens=False)
 
@@ -85,7 +92,7 @@ def _split(comparison: Comparison, row: Any, width: int) -> list[str]:
     title = f"--- {row.split} "
     lines = [title + "-" * max(0, width - len(title)), *_wrapped(row.question or "", width)]
     sizes = f"train {row.train:,}, validation {row.valid:,}, test {row.test:,}"
-    lines += _wrapped(sizes + (f"; intervals over {_count(row.units, row.unit)}" if row.unit else ""), width)
+    lines += _wrapped(sizes + (f"; intervals over {_units(row.units, row.unit)}" if row.unit else ""), width)
     scores = comparison.scores[comparison.scores["split"] == row.split]
     kinds = [kind for kind in ("sample", "all") if (scores["rows"] == kind).any()]
     for kind in kinds:

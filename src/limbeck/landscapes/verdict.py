@@ -6,8 +6,8 @@ compared once on the same test variants, by the difference of their Spearman cor
 - *needed*: the interval lies above zero, the difference is at least the margin that is worth having, and the pretrained
   model itself predicts better than chance;
 - *not needed*: the interval's upper end lies below the margin, so that a gain worth having can be ruled out;
-- *unclear*: else; and always where the test is too small, where no model predicts better than chance, or where one of
-  the two kinds of models is missing.
+- *unclear*: else; and always where the test is too small, where too few variants chose the models, where no model
+  predicts better than chance, or where one of the two kinds of models is missing.
 
 A random network's vectors are no pretraining.
 """
@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from limbeck.landscapes.scores import FEWEST_UNITS, Bootstrap, bootstrap
-from limbeck.landscapes.splits import FEWEST_TESTED, Split
+from limbeck.landscapes.splits import FEWEST_TESTED, FEWEST_VALIDATED, Split
 
 __all__ = ["MARGIN", "VERDICTS", "Contender", "Verdict", "judge", "summarise"]
 
@@ -210,6 +210,8 @@ class _Case:
             return f"only {self.n} variants were tested, and at least {FEWEST_TESTED} are needed"
         if not self.samples.trusted:
             return self._few_units()
+        if len(self.split.valid) < FEWEST_VALIDATED:
+            return f"only {len(self.split.valid)} variants chose the models, and at least {FEWEST_VALIDATED} are needed"
         if not any(self.above_chance[:2]):
             return "no model predicts them better than chance"
         if self.high < self.margin:
@@ -295,6 +297,11 @@ class _Case:
             return f"Measure at least {FEWEST_TESTED - self.n} more {tested}, and test on them. {simpler}"
         if not self.samples.trusted:
             return f"{self._more(FEWEST_UNITS / self.samples.effective, elsewhere=True)} {simpler}"
+        if len(self.split.valid) < FEWEST_VALIDATED:
+            return (
+                "Keep more of the training variants for validation: chosen by so few, a model may be any. Until then "
+                "judge by the scores of all models."
+            )
         if not any(self.above_chance[:2]):
             return (
                 f"Don't rank {tested} by any of these models. Measure some and train on them; if that fails too, check "
@@ -341,7 +348,7 @@ class _Case:
                 f"The comparison is uneven: {self.model.name} was fitted to {trained[0]:,} variants, "
                 f"{self.baseline.name} to {trained[1]:,}."
             )
-        if len(self.split.valid) < FEWEST_CHOOSING:
+        if FEWEST_VALIDATED <= len(self.split.valid) < FEWEST_CHOOSING:
             cautions.append(f"Both were chosen by only {len(self.split.valid)} validation variants.")
         return cautions
 

@@ -21,30 +21,52 @@ __all__ = ["consensus", "nearest", "read_wild_types", "rebuild"]
 FARTHEST = 0.25
 """Median distance to the consensus, as a share of its length, up to which sequences are variants of one wild type."""
 
+_FILES = (
+    ".fa", ".faa", ".fas", ".fasta", ".pep", ".seq", ".txt", ".csv", ".tsv", ".parquet", ".gz", ".bz2", ".xz", ".zst"
+)  # fmt: skip
+    [".fa", ".faa", ".fas", ".fasta", ".pep", ".seq", ".txt", ".csv", ".tsv", ".parquet", ".gz", ".bz2", ".xz", ".zst"]
+)
 _FEWEST = 10
 _MOST = 20_000
 _REBUILT_FROM = 500
 _ALIGNED = 200
 
 
-def read_wild_types(given: str | os.PathLike[str]) -> dict[str, str]:
+def read_wild_types(
+    given: str | os.PathLike[str], option: str = "--wild-type", other: str = "column"
+) -> dict[str, str]:
     """Wild types by name, from a sequence (whose name is ``""``) or from a file.
 
     The file is FASTA, or a table with a column of names and one of sequences.
+
+    Args:
+        given: the sequence, or the file's path.
+        option: by which the user gave it, for messages.
+        other: what it might have been, too, for messages.
 
     Raises:
         InputError: if ``given`` is neither, or the file cannot be used.
     """
     text = os.fspath(given)
     if not os.path.exists(text):
-        return {"": _sequence(text)}
+        # Most file names would pass for a sequence, in which a dot is a gap.
+        if os.path.basename(text) != text or text.lower().endswith(_FILES):
+            raise InputError(f"{option} {text!r} is no file, no {other} and no sequence; check the path")
+        try:
+            return {"": _sequence(text, option)}
+        except InvalidResidue as error:
+            shown = text if len(text) <= 40 else text[:37] + "..."
+            raise InputError(f"{option} {shown!r} is no file, no {other} and no sequence ({error}); check it") from None
     if records.format_of(text) == "fasta":
         locator = records.Locator(text)
         named = [(record.id, records.clean_record(record, locator)) for record in records.read_records(text)]
     else:
         table = read_table(text)
         names, sequences = (table.column(column) for column in find_wild_type_table(table))
-        named = [(name, _sequence(sequence, text)) for name, sequence in zip(names, sequences, strict=True)]
+        try:
+            named = [(name, _sequence(sequence, text)) for name, sequence in zip(names, sequences, strict=True)]
+        except InvalidResidue as error:
+            raise InputError(f"{text}: a wild type cannot be used: {error}; correct it") from None
     result = dict(named)
     if any(result[name] != sequence for name, sequence in named):
         doubled = next(name for name, sequence in named if result[name] != sequence)
@@ -52,16 +74,10 @@ def read_wild_types(given: str | os.PathLike[str]) -> dict[str, str]:
     return result
 
 
-def _sequence(text: str, source: str | None = None) -> str:
-    try:
-        sequence = clean(text)
-    except InvalidResidue as error:
-        if source is None:
-            shown = text if len(text) <= 40 else text[:37] + "..."
-            raise InputError(f"--wild-type {shown!r} is no file, no column and no sequence ({error})") from None
-        raise InputError(f"{source}: a wild type cannot be used: {error}; correct it") from None
+def _sequence(text: str, source: str) -> str:
+    sequence = clean(text)
     if not sequence:
-        raise InputError(f"{source or '--wild-type'}: a wild type has no residues; correct it")
+        raise InputError(f"{source}: a wild type has no residues; correct it")
     return sequence
 
 

@@ -29,7 +29,7 @@ from limbeck.landscapes.models import MODELS, Model
 from limbeck.landscapes.models.base import Data, checked_data
 from limbeck.version import __version__
 
-__all__ = ["load_model", "load_training", "save"]
+__all__ = ["check_free", "load_model", "load_training", "save"]
 
 FORMAT = "limbeck-landscape-model"
 VERSION = 1
@@ -51,7 +51,7 @@ def save(model: Model, folder: str | Path, meta: Mapping[str, Any], training: Da
     """
     model.fitted_rows([])
     target = Path(folder)
-    _check_free(target)
+    check_free(target)
     description = {
         "format": FORMAT,
         "version": VERSION,
@@ -122,8 +122,12 @@ def load_training(folder: str | Path) -> tuple[list[str], NDArray[np.float64]]:
     return [line["row"] for line in table], np.array([float(line["score"]) for line in table])
 
 
-def _check_free(folder: Path) -> None:
-    """Refuse a folder with anything but an older model."""
+def check_free(folder: Path) -> None:
+    """Refuse a folder with anything but an older model.
+
+    Raises:
+        InputError: if it holds something else, or is none.
+    """
     if folder.is_dir() and any(folder.iterdir()):
         strangers = {path.name.removesuffix(".partial") for path in folder.iterdir()}
         if strangers <= {_DESCRIPTION, _WEIGHTS, _TRAINING}:

@@ -6,7 +6,8 @@ import hashlib
 import json
 import math
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -40,6 +41,9 @@ __all__ = ["BiLSTM", "CNNEnsemble", "DilatedCNN", "LinearMaxPoolCNN", "MaxPoolCN
 
 LARGEST_TABLE = 2**29
 """Numbers (float32: 2 GiB) above which a batch is computed position by position."""
+FEWEST_FOR_THREADS = 1e9
+"""Multiplications of a step, forward, below which one thread does all: several wait for each other for longer than they
+work, and on a busy machine fifty times as long."""
 LARGEST_GRADIENT = 1.0
 """Norm to which the gradient of an LSTM is limited, which now and then explodes."""
 SAMPLED_STEPS = 8
@@ -120,7 +124,10 @@ class NetworkModel(Model):
         examples = self._examples(encode(rows))
         watched = None if held is None else (self._examples(encode(held[0])), self._scaled(held[1]))
         kept = None if checkpoint is None else self._checkpoint(Path(checkpoint), rows, scores, held)
-        with Progress(f"training {type(self).__name__}", "variants", len(rows) * self.epochs, progress) as shown:
+        with (
+            Progress(f"training {type(self).__name__}", "variants", len(rows) * self.epochs, progress) as shown,
+            self._threads_for(examples),
+        ):
             self.epoch_ = train(
                 self.network_, examples, self._scaled(scores), self.training_settings(), watched, kept, shown
             )
@@ -170,6 +177,17 @@ class NetworkModel(Model):
         positions = n_rows * width * self.epochs
         return 2.0 * FORWARD_AND_BACKWARD * positions * self._products_at_a_position()
 
+    @contextmanager
+    def _threads_for(self, examples: Examples) -> Iterator[None]:
+        """Compute with one thread what is too little for several."""
+        before = torch.get_num_threads()
+        if self._cost(examples.batch(np.arange(min(len(examples), self.batch_size))))[0] < FEWEST_FOR_THREADS:
+            torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+
     def estimate(self, X: Any) -> Estimate:
         """What fitting to these rows takes, from a few of its batches, if no early stopping cuts it short."""
         rows, _ = checked_data(X, np.zeros(len(X)))
@@ -217,7 +235,8 @@ class NetworkModel(Model):
         return (scores - self._centre) / self._scale
 
     def _scores(self, examples: Examples) -> NDArray[np.float64]:
-        raw = predict(self.network_, examples) * self._scale + self._centre
+        with self._threads_for(examples):
+            raw = predict(self.network_, examples) * self._scale + self._centre
         return np.clip(raw, self._low, self._high)
 
     def _checkpoint(self, folder: Path, rows: list[str], scores: NDArray[np.float64], held: Data | None) -> Checkpoint:
