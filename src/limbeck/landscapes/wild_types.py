@@ -24,8 +24,6 @@ FARTHEST = 0.25
 _FILES = (
     ".fa", ".faa", ".fas", ".fasta", ".pep", ".seq", ".txt", ".csv", ".tsv", ".parquet", ".gz", ".bz2", ".xz", ".zst"
 )  # fmt: skip
-    [".fa", ".faa", ".fas", ".fasta", ".pep", ".seq", ".txt", ".csv", ".tsv", ".parquet", ".gz", ".bz2", ".xz", ".zst"]
-)
 _FEWEST = 10
 _MOST = 20_000
 _REBUILT_FROM = 500
