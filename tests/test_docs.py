@@ -1,7 +1,9 @@
 """The Python in the README and the docs runs as it stands."""
 
+import gzip
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -68,3 +70,18 @@ def test_a_new_encoder_is_one_new_file(proteins: Path, tmp_path: Path, monkeypat
         assert summary.dimension == 1
     finally:
         encoders._families.cache_clear()
+
+
+def test_landscape_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with gzip.open(ROOT / "datasets/dms_nn4dms/pab1.csv.gz", "rt") as file:
+        lines = [line for line in file if not line.startswith('"') and "*" not in line][:101]
+    wild_type = "".join((ROOT / "datasets/dms_nn4dms/pab1.fasta").read_text().splitlines()[1:])
+    (tmp_path / "assay.csv").write_text("wild_type," + lines[0] + "".join(f"{wild_type},{line}" for line in lines[1:]))
+    (tmp_path / "new_variants.csv").write_text("mutant\nG126W\nN127P\n")
+    scope: dict[str, Any] = {}
+    (block,) = python_blocks("docs/landscape.md")
+    exec(block, scope)
+    assert "random" in set(scope["comparison"].verdicts["split"])
+    assert len(scope["table"]) == 2
+    assert np.isfinite(scope["table"]["sd"]).all()

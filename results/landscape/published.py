@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ import pandas as pd
 import limbeck
 from limbeck.benchmarks import shipped_data
 from limbeck.benchmarks.landscape import read_landscape
+from limbeck.landscapes.assay import Assay
 from limbeck.landscapes.models.ridge import RidgeModel
 from limbeck.landscapes.scores import score
 from limbeck.landscapes.splits import drawn
@@ -35,7 +37,7 @@ PUBLISHED = {
     "fluorescence": [
         (
             "TAPE, best (arXiv 1906.08230)",
-            {"all": 0.68, "all MSE": 0.19, "bright": 0.63, "bright MSE": 0.07, "dark": 0.05},
+            {"all": 0.68, "all MSE": 0.19, "bright": 0.63, "bright MSE": 0.07, "dark": 0.05, "dark MSE": 0.22},
         ),
         ("CNN of PEER (arXiv 2206.02096)", {"all": 0.682}),
         ("ESM-2 8M, frozen / fine-tuned (Schmirler et al. 2024)", {"all": "0.639 / 0.688"}),
@@ -55,7 +57,7 @@ PUBLISHED = {
 }
 
 
-def fluorescence(data: Path, work: Path, options: dict[str, Any]) -> dict[str, Any]:
+def fluorescence(data: Path, work: Path, networks: list[str], options: dict[str, Any]) -> dict[str, Any]:
     assay = read_landscape("fluorescence", data)
     found = limbeck.landscape(assay, work, splits=["split"], curves=False, progress=True, **options)
     # Counts as the file has them: the deletion of a stop shifts all that is behind it.
@@ -64,10 +66,10 @@ def fluorescence(data: Path, work: Path, options: dict[str, Any]) -> dict[str, A
     bright = assay.scores > BRIGHT
     groups = {"all": np.ones(len(assay), bool), "bright": bright, "dark": ~bright}
     groups |= {f"{n} mutations": counts == n for n in range(4, 9)} | {"9 and more": counts > 8}
-    return {"rows": _rows(found, groups), "verdict": _verdict(found)}
+    return {"rows": [*_rows(found, groups), *_networks(assay, "split", groups, networks)], "verdict": _verdict(found)}
 
 
-def stability(data: Path, work: Path, options: dict[str, Any]) -> dict[str, Any]:
+def stability(data: Path, work: Path, networks: list[str], options: dict[str, Any]) -> dict[str, Any]:
     assay = read_landscape("stability", data)
     found = limbeck.landscape(assay, work, splits=["tape"], curves=False, progress=True, **options)
     wild = {name: float(assay.scores[assay.rows.index(row)]) for name, row in assay.wild_types.items()}
@@ -85,7 +87,7 @@ def stability(data: Path, work: Path, options: dict[str, Any]) -> dict[str, Any]
     return {"rows": rows, "verdict": _verdict(found)}
 
 
-def beta_lactamase(data: Path, work: Path, options: dict[str, Any]) -> dict[str, Any]:
+def beta_lactamase(data: Path, work: Path, networks: list[str], options: dict[str, Any]) -> dict[str, Any]:
     """A fifth is tested, and a fraction of all is trained on; the paper's own split is not published."""
     assay = read_landscape("beta-lactamase", data)
     order = drawn(assay, np.arange(len(assay)), "fractions")
@@ -103,7 +105,7 @@ def beta_lactamase(data: Path, work: Path, options: dict[str, Any]) -> dict[str,
     return {"rows": _by_split(found), "verdict": _verdict(found)}
 
 
-def gb1(data: Path, work: Path, options: dict[str, Any]) -> dict[str, Any]:
+def gb1(data: Path, work: Path, networks: list[str], options: dict[str, Any]) -> dict[str, Any]:
     assay = read_landscape("gb1", data)
     names = list(assay.splits)
     found = limbeck.landscape(assay, work, splits=names, curves=False, progress=True, **options)
@@ -134,12 +136,38 @@ def _rows(found: Any, groups: dict[str, np.ndarray]) -> list[dict[str, Any]]:
         part = _predictions(found, str(model))
         line: dict[str, Any] = {"model": model, "rows": largest["rows"], "train": int(largest["n_train"])}
         line |= {"test": int(largest["n_test"]), "seconds": round(float(largest["seconds"]), 1)}
-        for name, chosen in groups.items():
-            kept = chosen[part["row"]]
-            values = score(part["measured"][kept], part["predicted"][kept])
-            line |= {name: values["spearman"], f"{name} MSE": values["mse"]}
-        lines.append(line)
+        lines.append(line | _grouped(groups, part["row"], part["measured"], part["predicted"]))
     return lines
+
+
+def _networks(assay: Assay, split: str, groups: dict[str, np.ndarray], names: list[str]) -> list[dict[str, Any]]:
+    """Rows of networks with the settings that the paper has for the assay, fitted to all of train."""
+    from limbeck.landscapes import networks
+
+    train, valid, test = (np.flatnonzero(assay.splits[split] == part) for part in ("train", "valid", "test"))
+    lines = []
+    for name in names:
+        start = time.monotonic()
+        model = getattr(networks, name).published(assay.name)
+        held = [assay.rows[i] for i in valid], assay.scores[valid]
+        model.fit([assay.rows[i] for i in train], assay.scores[train], held, progress=True)
+        predicted = model.predict([assay.rows[i] for i in test])
+        sizes = {"train": len(train), "test": len(test), "seconds": round(time.monotonic() - start, 1)}
+        line: dict[str, Any] = {"model": f"{name} as published", "rows": "all", **sizes}
+        lines.append(line | _grouped(groups, test, assay.scores[test], predicted))
+    return lines
+
+
+def _grouped(groups: dict[str, np.ndarray], rows: np.ndarray, measured: Any, predicted: Any) -> dict[str, float]:
+    """Spearman on groups of the assay's rows, and MSE on those that are not by number of mutations."""
+    line = {}
+    for name, chosen in groups.items():
+        kept = chosen[rows]
+        values = score(measured[kept], predicted[kept])
+        line[name] = values["spearman"]
+        if "mutations" not in name and "more" not in name:
+            line[f"{name} MSE"] = values["mse"]
+    return line
 
 
 def _by_split(found: Any) -> list[dict[str, Any]]:
@@ -183,9 +211,10 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="default: the data sets that come with limbeck")
     parser.add_argument("--ladder", default="quick")
     parser.add_argument("--sample", type=int, help="variants that an encoder reads (default: 1.2 M residues)")
+    parser.add_argument("--network", action="append", default=[], help="of fluorescence: MaxPoolCNN, LinearMaxPoolCNN")
     arguments = parser.parse_args()
     options = {"ladder": arguments.ladder, "sample": arguments.sample, "say": print}
-    result = TASKS[arguments.task](arguments.data or shipped_data(), arguments.work, options)
+    result = TASKS[arguments.task](arguments.data or shipped_data(), arguments.work, arguments.network, options)
     result = {"limbeck": limbeck.__version__, "ladder": arguments.ladder, **result}
     arguments.output.mkdir(parents=True, exist_ok=True)
     (arguments.output / f"{arguments.task}.json").write_text(json.dumps(result, indent=1) + "\n")

@@ -211,6 +211,10 @@ def read_table(path: str | os.PathLike[str], format: str | None = None) -> Table
     doubled = next((name for name in names if names.count(name) > 1), None)
     if doubled is not None:
         raise InputError(f"{source}: several columns are called {doubled!r}; rename them")
+    if len(names) == 1 and ";" in names[0]:
+        # As spreadsheets write it where a comma is the decimal mark.
+        problem = "its columns seem to be separated by ';'"
+        raise InputError(f"{source}: {problem}; save it with commas or tabs between them, and points in numbers")
     lines, fields, malformed = [], [], []
     for line, row in rows:
         if len(row) == len(names):
@@ -218,6 +222,9 @@ def read_table(path: str | os.PathLike[str], format: str | None = None) -> Table
             fields.append(row)
         else:
             malformed.append((line, f"has {len(row)} fields where the column names are {len(names)}"))
+    if not lines and malformed:
+        line, reason = malformed[0]
+        raise InputError(f"{source}: none of its rows can be used; the first, on line {line}, {reason}; correct them")
     if not lines:
         raise InputError(f"{source}: holds no rows; expected column names and, below them, one variant a line")
     unit = "row" if records.format_of(path, format) == "parquet" else "line"
@@ -267,7 +274,10 @@ def choose_columns(
     if sequence is None:
         sequence = _find_sequences(table, {wild_type, mutation, protein})
     if not sequence and not mutation:
-        raise InputError(f"{table.source}: {_without_variants(table)}")
+        raise InputError(
+            f"{table.source}: no column is called 'sequence' or 'mutant' or the like and holds such; its columns are "
+            f"{_all(table)}; choose one with --sequence-column or --mutation-column"
+        )
     taken = {sequence, mutation, wild_type, protein, *(splits or ())}
     if measured and score is None:
         score = _find_scores(table, taken)
@@ -287,17 +297,6 @@ def choose_columns(
         validation=_find_validation(table, splits, taken),
         count=next((n for n in table.among(COUNT_COLUMNS) if n not in taken), None),
         flag=next((n for n in table.among(FLAG_COLUMNS) if n not in taken), None),
-    )
-
-
-def _without_variants(table: Table) -> str:
-    """What is wrong with a table in which no column holds variants, and what to do."""
-    if len(table.names) == 1 and ";" in table.names[0]:
-        # As spreadsheets write it where a comma is the decimal mark.
-        return "its columns seem to be separated by ';'; save it with commas or tabs, and points in numbers"
-    return (
-        "no column is called 'sequence' or 'mutant' or the like and holds such; its columns are "
-        f"{_all(table)}; choose one with --sequence-column or --mutation-column"
     )
 
 

@@ -169,6 +169,11 @@ class Comparison:
         """Names of the splits, in their order."""
         return list(self.splits["split"])
 
+    def __repr__(self) -> str:
+        # All its tables at once would bury a notebook.
+        models, splits = self.scores["model"].nunique(), len(self.splits)
+        return f"<Comparison of {self.assay.name}: {len(self.assay):,} variants, {models} models, {splits} splits>"
+
     @property
     def summary(self) -> str:
         """The verdicts in one sentence."""

@@ -456,8 +456,8 @@ def _base_row(training: Assay, given: str | os.PathLike[str] | None) -> tuple[st
     known_as = _called(parent, training)
     if alike < ALIKE * len(sequences[parent]):
         raise InputError(
-            f"{name or 'the protein'} is no variant of {known_as}, which the model knows: {alike} of its "
-            f"{len(sequences[parent])} residues are alike; scan a relative of it"
+            f"{name or 'the protein'} is no variant of {known_as}, which the model knows: it has {alike} of "
+            f"its {len(sequences[parent])} residues; scan a relative of it"
         )
     try:
         row = Frame.of(known[parent].rstrip(GAP)).row(placed).ljust(training.width, GAP)

@@ -84,9 +84,6 @@ def landscape(
         assay = read_assay(assay, **reading)
     elif reading:
         raise TypeError(f"an assay that was read takes no {', '.join(reading)}")
-    if say is not None:
-        for line in assay.notes:
-            say(line)
     made, no_splits = make_splits(assay, names=splits, seed=seed)
     if not made:
         reasons = "; ".join(f"{item.name}: {item.reason}" for item in no_splits)
@@ -104,8 +101,8 @@ def landscape(
         cache=None if work is None else str(work / "vectors"),
     )
     with _held(folder):
-        if say is not None and ladder == "paper":
-            for line in estimates(assay, made, models, most):
+        if say is not None:
+            for line in [*assay.notes, *(estimates(assay, made, models, most) if ladder == "paper" else [])]:
                 say(line)
         comparison = compare(
             assay,
@@ -152,7 +149,8 @@ def _held(folder: Path | None) -> Iterator[None]:
     try:
         (folder / WORK).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"{folder}: cannot be made a folder ({error.strerror}); choose another output") from None
+        where = error.filename or folder
+        raise InputError(f"{where}: cannot be made a folder ({error.strerror}); choose another output") from None
     try:
         with exclusive(folder / "lock") as free:
             if not free:
@@ -202,7 +200,9 @@ def _save_best(comparison: Comparison, models: Sequence[Rung], most: int, folder
         rows = np.sort(drawn(assay, rows, "sample")[:most])
     used = assay.take(rows)
     embed(best.model, used.rows, shown)
-    model = clone(best.model).fit(used.rows, used.scores)
+    # A network may take hours, so the same command takes this one up, too.
+    own = {"checkpoint": folder / WORK / "fits" / "training", "progress": shown} if best.kind == "network" else {}
+    model = clone(best.model).fit(used.rows, used.scores, **own)
     comparison.settings["model"] = best.name
     comparison.settings["model fitted to"] = len(used)
     save_trained(model, folder / MODEL, used, best.name)

@@ -19,7 +19,7 @@ __all__ = ["as_text"]
 NARROWEST, WIDEST, USUAL = 72, 160, 120
 SMALLEST_PICTURE, LARGEST_PICTURE = 18, 40
 """Characters of a drawn interval; it is left out where there is less room."""
-LONGEST_NAME = 48
+LONGEST_NAME = 50
 VERDICTS = {"needed": "NEEDED", "not needed": "NOT NEEDED", "unclear": "UNCLEAR"}
 LEGEND = """Intervals hold 95 %. Of the models, chosen on validation data:
 > best pretrained   = best without pretraining"""

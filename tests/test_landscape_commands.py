@@ -1,0 +1,459 @@
+"""`limbeck landscape` and `limbeck predict` as a user gives them, on small assays cut from the shipped ones."""
+
+import csv
+import gzip
+import importlib.util
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import limbeck
+from landscape_fixture import make_comparison
+from limbeck.cli import main
+from limbeck.landscapes import compare, predict, run
+from limbeck.landscapes.ladder import rungs
+from limbeck.landscapes.reading import read_assay
+from limbeck.landscapes.terminal import as_text
+from limbeck.landscapes.trained import open_trained
+
+SHIPPED = Path(__file__).parents[1] / "datasets"
+WILD_TYPE = SHIPPED / "dms_nn4dms" / "pab1.fasta"
+LENGTH = 75
+QUICK = ["--wild-type", str(WILD_TYPE), "--replicates", "100", "--no-curves", "--split", "random"]
+CONTEXTS = ["--no-default-encoder", "--encoder", "limbeck-contexts"]
+
+
+def shipped(name, every):
+    """Column names and every so manieth row of a shipped assay."""
+    with gzip.open(SHIPPED / name, "rt", newline="") as file:
+        names, *rows = csv.reader(file)
+    return names, rows[::every]
+
+
+def written(path, names, rows):
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([names, *rows])
+    return path
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return tmp_path_factory.mktemp("landscape")
+
+
+@pytest.fixture(scope="module")
+def assay(place):
+    """About 120 variants of a domain of 75 residues, one mutation or two."""
+    names, rows = shipped("dms_nn4dms/pab1.csv.gz", 310)
+    kept = [names.index(name) for name in ("variant", "score")]
+    return written(place / "pab1.csv", ["variant", "score"], [[row[i] for i in kept] for row in rows])
+
+
+@pytest.fixture(scope="module")
+def report(place, assay):
+    """A report that all tests may read."""
+    assert main(["landscape", str(assay), "-o", str(place / "report"), *QUICK, *CONTEXTS, "-q"]) == 0
+    return place / "report"
+
+
+@pytest.fixture
+def own(report, tmp_path):
+    """A copy of the report, to run again."""
+    return Path(shutil.copytree(report, tmp_path / "report"))
+
+
+@pytest.fixture
+def no_networks(monkeypatch):
+    """As where PyTorch is not installed; it is quicker, too."""
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "torch" else find(name, *rest))
+
+
+def read(folder):
+    """The report's data but for what is of the day: how long it took."""
+    found = json.loads((folder / "report.json").read_text())
+    found["settings"].pop("seconds")
+    found["scores"].pop("seconds")
+    return found
+
+
+def fits(folder):
+    return {path.name: path.stat().st_mtime_ns for path in (folder / "work" / "fits").glob("*.safetensors")}
+
+
+def refused(capsys, *command):
+    """The one line in which a command is refused, exit code 2."""
+    capsys.readouterr()
+    try:
+        code = main([str(part) for part in command])
+    except SystemExit as stopped:
+        code = stopped.code
+    out, err = capsys.readouterr()
+    assert (code, out, err.count("\n")) == (2, "", 1), err
+    return err
+
+
+# --- a report
+
+
+def test_report_has_a_page_data_and_a_model(report):
+    assert {path.name for path in report.iterdir()} == {"lock", "model", "report.html", "report.json", "work"}
+    data = read(report)
+    assert "limbeck-contexts" in data["verdicts"]["sentence"][0]
+    assert "ridge on limbeck-contexts" in data["scores"]["model"]
+    assert "small CNN" in data["scores"]["model"]
+    page = (report / "report.html").read_text()
+    assert data["verdicts"]["sentence"][0] in re.sub(r"<wbr>", "", page)
+    assert open_trained(report / "model").name == data["settings"]["model"]
+
+
+def test_default_encoder_and_its_random_double_compete(assay, tmp_path, capsys, no_networks):
+    command = ["landscape", str(assay), "-o", str(tmp_path / "r"), *QUICK]
+    assert main(command) == 0
+    out, err = capsys.readouterr()
+    assert "ridge on limbeck-9m" in out
+    assert "ridge on random-student" in out
+    # What was taken for what is said before it starts.
+    assert "Columns: mutations 'variant', scores 'score'." in err
+    assert "first residue is number 126" in err
+    kinds = read(tmp_path / "r")["scores"]
+    assert dict(zip(kinds["model"], kinds["kind"], strict=True))["ridge on random-student"] == "random network"
+
+
+def test_without_pytorch_networks_are_left_out_and_named(assay, tmp_path, capsys, no_networks):
+    assert main(["landscape", str(assay), "-o", str(tmp_path / "r"), *QUICK, *CONTEXTS]) == 0
+    out = capsys.readouterr().out
+    assert "CNN" not in out
+    assert "networks trained on the scores alone: they need PyTorch" in " ".join(out.split())
+    assert "pip install 'limbeck[landscape]'" in " ".join(out.split())
+
+
+def test_same_command_again_fits_nothing(assay, own):
+    before, kept = read(own), fits(own)
+    assert main(["landscape", str(assay), "-o", str(own), *QUICK, *CONTEXTS, "-q"]) == 0
+    assert fits(own) == kept
+    assert read(own) == before
+
+
+def test_another_encoder_fits_only_its_own(assay, own, capsys):
+    kept = fits(own)
+    more = ["--encoder", "composition"]
+    assert main(["landscape", str(assay), "-o", str(own), *QUICK, *CONTEXTS, *more, "-q"]) == 0
+    now = fits(own)
+    assert {name: now[name] for name in kept} == kept
+    # Ridge and a Gaussian process on its vectors, and ridge on one-hot beside them.
+    assert len(now) == len(kept) + 3
+
+
+def test_interrupted_run_goes_on_to_the_same_end(assay, tmp_path, report, monkeypatch, capsys, no_networks):
+    fitted, count = compare.fitted, iter(range(100))
+
+    def stopping(*args, **more):
+        if next(count) == 4:
+            raise KeyboardInterrupt
+        return fitted(*args, **more)
+
+    command = ["landscape", str(assay), "-o", str(tmp_path / "stopped"), *QUICK, *CONTEXTS, "-q"]
+    monkeypatch.setattr(compare, "fitted", stopping)
+    assert main(command) == 130
+    assert "the same command goes on from here" in capsys.readouterr().err
+    kept = fits(tmp_path / "stopped")
+    assert len(kept) == 4
+    assert not (tmp_path / "stopped" / "report.json").exists()
+    monkeypatch.setattr(compare, "fitted", fitted)
+    assert main(command) == 0
+    assert {name: fits(tmp_path / "stopped")[name] for name in kept} == kept
+    assert main([*command[:3], str(tmp_path / "straight"), *command[4:]]) == 0
+    assert read(tmp_path / "stopped") == read(tmp_path / "straight")
+    model = (tmp_path / folder / "model" / "weights.safetensors" for folder in ("stopped", "straight"))
+    assert next(model).read_bytes() == next(model).read_bytes()
+
+
+def test_counts_are_no_pretraining(assay):
+    """An encoder of the name of a rung took its place, and was said to be pretrained."""
+    read_in = read_assay(assay, wild_type=WILD_TYPE)
+    found, _ = rungs(read_in, encoders=["composition", "one-hot", "kmers-3"], default_encoder=False)
+    names = [rung.name for rung in found]
+    assert len(set(names)) == len(names)
+    assert not any(rung.pretrained for rung in found)
+    # These have no vectors of single residues; one-hot has.
+    assert not [name for name in names if "at mutations" in name and "one-hot" not in name]
+
+
+def test_a_network_that_won_is_not_fitted_again(assay, own, monkeypatch):
+    data = pd.DataFrame(read(own)["scores"])
+    assert (data["model"] == "small CNN").any()
+    read_in = read_assay(assay, wild_type=WILD_TYPE)
+    ladder, _ = rungs(read_in, default_encoder=False)
+    network = next(rung for rung in ladder if rung.kind == "network")
+    monkeypatch.setattr(run, "winner", lambda *_: network)
+    command = ["landscape", str(assay), "-o", str(own), *QUICK, *CONTEXTS, "-q"]
+    training = own / "work" / "fits" / "training"
+    before = set(training.iterdir())
+    assert main(command) == 0
+    assert len(set(training.iterdir()) - before) == 1
+    weights = (own / "model" / "weights.safetensors").read_bytes()
+    states = {path: path.stat().st_mtime_ns for path in training.iterdir()}
+    assert main(command) == 0
+    assert {path: path.stat().st_mtime_ns for path in training.iterdir()} == states
+    assert (own / "model" / "weights.safetensors").read_bytes() == weights
+
+
+def test_python_gives_what_the_command_gives(assay, report):
+    found = limbeck.landscape(
+        assay, wild_type=WILD_TYPE, replicates=100, curves=False, splits=["random"], default_encoder=False,
+        encoders=["limbeck-contexts"],
+    )  # fmt: skip
+    expected = pd.DataFrame(read(report)["scores"])
+    assert list(found.scores["model"]) == list(expected["model"])
+    np.testing.assert_allclose(found.scores[["value", "low", "high"]], expected[["value", "low", "high"]], atol=1e-6)
+    assert len(repr(found)) < 200
+
+
+@pytest.mark.parametrize("width", [80, 100, 140])
+def test_table_fits_the_terminal(assay, report, width, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", str(width))
+    assert main(["landscape", str(assay), "-o", str(report), *QUICK, *CONTEXTS]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= width
+
+
+def test_families_have_a_plural():
+    found = make_comparison(splits=7)
+    text = as_text(found)
+    assert "over 6 families" in text
+    assert "familys" not in text
+    found.splits["units"] = 1
+    assert "over 1 family" in as_text(found)
+
+
+# --- what is refused
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--ladder", "foo"], "there is no ladder 'foo'"),
+        (["--encoder", "foo"], "no encoder is called 'foo'"),
+        (["--split", "foo"], "there is no split 'foo'"),
+        (["--split", "parent"], "all 1"),
+        (["--replicates", "3"], "--replicates 3"),
+        (["--sample", "-1"], "--sample -1 is too few"),
+        (["--sample", "0"], "--sample 0 is too few"),
+        (["--sample", "abc"], "'abc' is neither a number nor 'all'"),
+        (["--margin", "nan"], "--margin nan"),
+        (["--margin", "-1"], "--margin -1"),
+        (["--margin", "inf"], "--margin inf"),
+        (["--seed", "-5"], "--seed -5"),
+        (["--wild-type", "missing.fasta"], "--wild-type 'missing.fasta' is no file"),
+        (["--wild-type", "G126A"], "is no file, no column and no sequence"),
+        (["--score-column", "nope"], "no column called 'nope'"),
+        (["--offset", "7"], "the wild type has positions 7 to 81"),
+        (["--input-format", "foo"], "'foo' is unknown"),
+    ],
+)
+def test_mistakes_are_one_line_and_leave_nothing(assay, tmp_path, capsys, options, says):
+    quick = [*QUICK[:2], "--no-default-encoder"]
+    assert says in refused(capsys, "landscape", assay, "-o", tmp_path / "r", *quick, *options)
+    assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "holds no rows"),
+        (b"variant,score\n", "holds no rows"),
+        (b"score,score\nG126A,1\n", "several columns are called 'score'"),
+        (bytes(range(256)) * 8, "binary data"),
+        (b"variant,score\nG126A,0,5\n", "none of its rows can be used; the first, on line 2, has 3 fields"),
+        (b"variant;score\n" + b"G126A;0,5\n" * 20, "separated by ';'"),
+        (b"variant,score\n" + b"G126A,0.5\n" * 4 + b"N127E,0.5\nI128A,1\nWT,1\n", "4 usable variants"),
+    ],
+)
+def test_files_that_are_no_assay_are_one_line(tmp_path, capsys, content, says):
+    (tmp_path / "assay.csv").write_bytes(content)
+    command = ("landscape", tmp_path / "assay.csv", "-o", tmp_path / "r", "--wild-type", WILD_TYPE)
+    assert says in refused(capsys, *command)
+    assert not (tmp_path / "r").exists()
+
+
+def test_missing_file_and_folder_are_one_line(tmp_path, capsys):
+    assert "no such file" in refused(capsys, "landscape", tmp_path / "none.csv", "-o", tmp_path / "r")
+    assert "is a directory" in refused(capsys, "landscape", tmp_path, "-o", tmp_path / "r")
+
+
+def bad_rows(assay, path):
+    """The assay with six rows that cannot be used."""
+    lines = assay.read_text().splitlines()
+    # The name of a double mutant has a comma, and quotes around it.
+    name = next(line for line in lines[1:] if '"' not in line).split(",")[0]
+    lines[2], lines[4], lines[6] = "J126A,0.1", f"{name},", f"{name},high"
+    lines[8], lines[9], lines[10] = "A126C,0.3", "G999A,0.2", "foo,0.2"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_bad_rows_are_listed_with_their_lines(assay, tmp_path, capsys, no_networks):
+    path = bad_rows(assay, tmp_path / "bad.csv")
+    command = ["landscape", str(path), "-o", str(tmp_path / "r"), *QUICK, "--no-default-encoder"]
+    line = refused(capsys, *command)
+    assert "6 of" in line
+    assert "line 3: mutation 'J126A'" in line
+    assert "line 5: its score is missing" in line
+    assert "--skip-invalid" in line
+    assert not (tmp_path / "r").exists()
+    assert main([*command, "--skip-invalid"]) == 0
+    # Silence about them would be a trap.
+    assert "6 of" in capsys.readouterr().err
+    skipped = (tmp_path / "r" / "skipped.tsv").read_text().splitlines()
+    assert [row.split("\t")[0] for row in skipped] == ["line", "3", "5", "7", "9", "10", "11"]
+
+
+@pytest.mark.parametrize(
+    ("blocked", "says"),
+    [("model", "model: not a folder"), ("model/mine.txt", "holds something else"), ("work", "work"), ("", "a folder")],
+)
+def test_folders_that_cannot_serve_are_refused_before_the_work(assay, tmp_path, capsys, blocked, says):
+    path = tmp_path / "r" / blocked
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("mine")
+    assert says in refused(capsys, "landscape", assay, "-o", tmp_path / "r", *QUICK, "--no-default-encoder")
+    assert path.read_text() == "mine"
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_disk_that_fills_is_one_line(assay, tmp_path, capsys, monkeypatch, no_networks):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(run, "compare", full)
+    command = ("landscape", assay, "-o", tmp_path / "r", *QUICK, "--no-default-encoder", "-q")
+    assert "No space left on device" in refused(capsys, *command)
+
+
+# --- predictions
+
+
+@pytest.fixture(scope="module")
+def variants(place):
+    return written(place / "new.csv", ["mutant"], [["G126A"], ["N127E:I128A"], ["WT"]])
+
+
+def test_predictions_are_those_of_the_model(report, variants, tmp_path):
+    for ending, reader in (("csv", pd.read_csv), ("parquet", pd.read_parquet)):
+        assert main(["predict", str(report), str(variants), "-o", str(tmp_path / f"y.{ending}"), "-q"]) == 0
+        found = reader(tmp_path / f"y.{ending}")
+        assert list(found["id"]) == ["G126A", "N127E:I128A", "WT"]
+        trained = open_trained(report / "model")
+        wild_type = trained.assay.wild_types["pab1"]
+        rows = ["A" + wild_type[1:], wild_type[0] + "EA" + wild_type[3:], wild_type]
+        # The same vectors up to how they were batched.
+        np.testing.assert_allclose(found["prediction"], trained.model.predict(rows), rtol=1e-4, atol=1e-5)
+        assert list(found["mutations"]) == [1, 2, 0]
+        same = predict(report / "model", variants).table
+        pd.testing.assert_frame_equal(same, found.fillna({"note": ""}), check_dtype=False, rtol=1e-4)
+
+
+def test_predictions_of_sequences_and_fasta(report, tmp_path, capsys):
+    wild_type = "".join(WILD_TYPE.read_text().split("\n")[1:])
+    (tmp_path / "new.fasta").write_text(f">a\n{wild_type}\n>b\nA{wild_type[1:]}\n")
+    written(tmp_path / "new.csv", ["name", "sequence"], [["a", wild_type], ["b", "A" + wild_type[1:]]])
+    tables = []
+    for name in ("new.fasta", "new.csv"):
+        assert main(["predict", str(report), str(tmp_path / name), "-q"]) == 0
+        tables.append(capsys.readouterr().out)
+        assert "WT" in tables[-1]
+        assert "G126A" in tables[-1]
+
+
+def test_mistakes_with_variants_are_one_line(report, variants, tmp_path, capsys):
+    model = report / "model"
+    wrong = written(tmp_path / "wrong.csv", ["mutant"], [["A126C"], ["G999A"], ["G126A"]])
+    line = refused(capsys, "predict", model, wrong)
+    assert "2 of 3 rows" in line
+    assert "line 2: mutation 'A126C': the wild type has G at position 126" in line
+    assert main(["predict", str(model), str(wrong), "--skip-invalid", "-q"]) == 0
+    assert "no saved model" in refused(capsys, "predict", tmp_path, variants)
+    assert "no such file" in refused(capsys, "predict", model, tmp_path / "none.csv")
+    assert "either a file of variants or --saturate" in refused(capsys, "predict", model)
+    assert "there is no folder" in refused(capsys, "predict", model, variants, "-o", tmp_path / "none" / "y.csv")
+    (tmp_path / "folder.csv").mkdir()
+    assert "is a folder" in refused(capsys, "predict", model, variants, "-o", tmp_path / "folder.csv")
+    assert ".csv, .tsv or .parquet" in refused(capsys, "predict", model, variants, "-o", tmp_path / "y.txt")
+    assert "give --explain N" in refused(capsys, "predict", model, variants, "--check")
+    assert "can be named, not 0" in refused(capsys, "predict", model, variants, "--explain", "0")
+
+
+def test_damaged_model_is_refused(own, variants, capsys):
+    with (own / "model" / "weights.safetensors").open("ab") as file:
+        file.write(b"x")
+    assert "missing or damaged" in refused(capsys, "predict", own / "model", variants)
+    (own / "model" / "model.json").write_text("{")
+    assert "model.json is damaged" in refused(capsys, "predict", own / "model", variants)
+
+
+def test_explanations_name_training_variants(assay, report, tmp_path, capsys):
+    with assay.open() as file:
+        known = {row["variant"].replace(",", ":"): float(row["score"]) for row in csv.DictReader(file)}
+    one = written(tmp_path / "one.csv", ["mutant"], [["G126A"]])
+    output = tmp_path / "why.csv"
+    command = ["predict", str(report), str(one), "--explain", "3", "--check", "-q", "-o", str(output)]
+    assert main(command) == 0
+    found = pd.read_csv(output)
+    assert (found.groupby("method")["rank"].max() == 3).all()
+    plain = found[found["training_variant"].isin(known)]
+    # A stop hides what is behind it, so a few are called otherwise in the file.
+    assert len(plain) > len(found) / 2
+    np.testing.assert_allclose(plain["measured"], [known[name] for name in plain["training_variant"]])
+    # What was asked for is said, quiet or not.
+    assert "neighbours" in capsys.readouterr().err
+
+
+# --- saturation
+
+
+@pytest.fixture(scope="module")
+def one_hot(place, assay):
+    """A report whose model reads residues only, and scans in no time."""
+    find = importlib.util.find_spec
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "torch" else find(name, *rest))
+        command = ["landscape", str(assay), "-o", str(place / "one-hot"), *QUICK, "--no-default-encoder", "-q"]
+        assert main(command) == 0
+    return place / "one-hot"
+
+
+def test_scan_has_all_single_mutants(one_hot, tmp_path, capsys):
+    folder = tmp_path / "scan"
+    assert main(["predict", str(one_hot), "--saturate", "-o", str(folder), "--doubles", "50"]) == 0
+    assert "singles.csv, doubles.csv, heatmap.svg, scan.html" in capsys.readouterr().err
+    singles, doubles = pd.read_csv(folder / "singles.csv"), pd.read_csv(folder / "doubles.csv")
+    assert len(singles) == singles["variant"].nunique() == 19 * LENGTH
+    assert set(singles["position"]) == set(range(126, 126 + LENGTH))
+    assert singles["prediction"].is_monotonic_decreasing
+    assert len(doubles) == 50
+    assert main(["predict", str(one_hot), "--saturate", str(WILD_TYPE), "-o", str(folder), "--doubles", "0"]) == 0
+    # Those of the earlier scan are not left beside this one's.
+    assert "doubles.csv" not in capsys.readouterr().err
+    assert not (folder / "doubles.csv").exists()
+    pd.testing.assert_frame_equal(pd.read_csv(folder / "singles.csv"), singles)
+
+
+def test_mistakes_with_scans_are_one_line_before_the_work(one_hot, variants, tmp_path, capsys):
+    """A file that is not there was scanned as the protein that its name spells."""
+    scan = ("predict", one_hot, "-o", tmp_path / "scan", "--saturate")
+    assert "--saturate 'missing.fasta' is no file" in refused(capsys, *scan, "missing.fasta")
+    assert "is no file, no name and no sequence" in refused(capsys, *scan, "G126A")
+    assert "is no variant of pab1" in refused(capsys, *scan, "ACDEFGH")
+    assert "--doubles" in refused(capsys, *scan, "--doubles", "-1")
+    assert "not of --saturate" in refused(capsys, *scan, "--explain", "3")
+    assert "name a folder with -o" in refused(capsys, "predict", one_hot, "--saturate")
+    (tmp_path / "file").write_text("mine")
+    command = ("predict", one_hot, "--saturate", "-o", tmp_path / "file")
+    assert "cannot be made a folder" in refused(capsys, *command)
+    assert (tmp_path / "file").read_text() == "mine"
