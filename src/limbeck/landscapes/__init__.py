@@ -31,6 +31,10 @@ _PLACES = {
 }
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
 def __getattr__(name: str) -> Any:
     # Imported when asked for: they need pandas and scikit-learn, and modules of this package need not.
     if name not in _PLACES:
