@@ -47,6 +47,8 @@ __all__ = [
 ]
 
 ROWS_AT_ONCE = 512
+DIGITS = "%.6g"
+"""How numbers are written as text: no assay has more digits."""
 COMBINED = 50
 """Positions whose best single mutants are combined in pairs."""
 DOUBLES = 1000
@@ -243,14 +245,14 @@ def write_table(table: pd.DataFrame, output: str | os.PathLike[str]) -> None:
     """
     kind = _table_format(output)
     if os.fspath(output) == "-":
-        table.to_csv(sys.stdout, index=False)
+        table.to_csv(sys.stdout, index=False, float_format=DIGITS)
         return
     try:
         with whole(Path(output)) as partial:
             if kind == "parquet":
                 table.to_parquet(partial, index=False)
             else:
-                table.to_csv(partial, index=False, sep="," if kind == "csv" else "\t")
+                table.to_csv(partial, index=False, sep="," if kind == "csv" else "\t", float_format=DIGITS)
     except OSError as error:
         problem = f"cannot be written ({error.strerror or error})"
         raise InputError(f"{os.fspath(output)}: {problem}; choose another output") from None

@@ -292,7 +292,7 @@ class _Case:
 
     def _find_out(self) -> str:
         """What would decide an unclear case, from how far the interval is from deciding it."""
-        tested, simpler = self.split.tested, f"Until then use {self.baseline.name}, the simpler one."
+        tested, simpler = self.split.tested, f"Until then use {self.baseline.name}, which needs no pretraining."
         if self.n < FEWEST_TESTED:
             return f"Measure at least {FEWEST_TESTED - self.n} more {tested}, and test on them. {simpler}"
         if not self.samples.trusted:
@@ -311,7 +311,7 @@ class _Case:
         if factor > FARTHEST:
             return (
                 f"It would take more than {FARTHEST:g} times as many test variants to tell, so treat the two as equal: "
-                f"use {self.baseline.name}, the simpler one."
+                f"use {self.baseline.name}, which needs no pretraining."
             )
         # Where positions are not the question, more variants of the same positions count too.
         elsewhere = self.split.unit in {"parent", "family"} or self.split.name.startswith("position-")
@@ -337,7 +337,7 @@ class _Case:
     def _until(self) -> str:
         if self.difference >= self.margin and self.above_chance[0]:
             return f"Until then {self.model.name} is the better bet."
-        return f"Until then use {self.baseline.name}, the simpler one."
+        return f"Until then use {self.baseline.name}, which needs no pretraining."
 
     def _cautions(self) -> list[str]:
         """What the reader should know of the comparison."""
