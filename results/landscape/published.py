@@ -213,6 +213,8 @@ def main() -> None:
     parser.add_argument("--sample", type=int, help="variants that an encoder reads (default: 1.2 M residues)")
     parser.add_argument("--network", action="append", default=[], help="of fluorescence: MaxPoolCNN, LinearMaxPoolCNN")
     arguments = parser.parse_args()
+    if arguments.network and arguments.task != "fluorescence":
+        parser.error("--network is for fluorescence")
     options = {"ladder": arguments.ladder, "sample": arguments.sample, "say": print}
     result = TASKS[arguments.task](arguments.data or shipped_data(), arguments.work, arguments.network, options)
     result = {"limbeck": limbeck.__version__, "ladder": arguments.ladder, **result}

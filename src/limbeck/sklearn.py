@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -123,16 +123,29 @@ class ProteinEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         return tags
 
 
+def one_column(X: Any, what: str) -> Iterable[Any]:
+    """What scikit-learn hands over for n strings: a list or another iterable, or an array or data frame of one column.
+
+    Args:
+        what: one of them is called, for messages.
+
+    Raises:
+        TypeError: if ``X`` is a single string.
+        ValueError: if ``X`` has more than one column.
+    """
+    if isinstance(X, (str, bytes)):
+        raise TypeError(f"expected n {what}s, got one string: pass [{what}]")
+    if not hasattr(X, "shape"):
+        return X
+    array = np.asarray(X, dtype=object)
+    if array.ndim > 2 or (array.ndim == 2 and array.shape[1] != 1):
+        raise ValueError(f"expected one column of {what}s, got an array of shape {array.shape}")
+    return array.ravel()
+
+
 def _sequences(X: Any) -> list[str]:
     """The rows of ``X`` as cleaned sequences."""
-    if isinstance(X, (str, bytes)):
-        raise TypeError("expected n sequences, got one string: pass [sequence]")
-    if hasattr(X, "shape"):
-        array = np.asarray(X, dtype=object)
-        if array.ndim > 2 or (array.ndim == 2 and array.shape[1] != 1):
-            raise ValueError(f"expected one column of sequences, got an array of shape {array.shape}")
-        X = array.ravel()
-    return [_sequence(row, value) for row, value in enumerate(X)]
+    return [_sequence(row, value) for row, value in enumerate(one_column(X, "sequence"))]
 
 
 def _sequence(row: int, value: Any) -> str:

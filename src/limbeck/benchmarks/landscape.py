@@ -30,14 +30,12 @@ class Landscape:
 
     Attributes:
         name: of the assay.
-        question: what was measured.
         read: from the data folder to the assay.
         splits: which of its splits others report scores on.
         published: Spearman correlations that others report, by split and method, with their source.
     """
 
     name: str
-    question: str
     read: Callable[[Path], Assay]
     splits: tuple[str, ...]
     published: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
@@ -52,10 +50,16 @@ def read_landscape(name: str, data: Path) -> Assay:
     Raises:
         InputError: if there is none of that name, or its files are not as documented.
     """
-    known = {landscape.name: landscape for landscape in LANDSCAPES}
-    if name not in known:
-        raise InputError(f"there is no landscape {name!r}; choose from: {', '.join(known)}")
-    return known[name].read(data)
+    (entry,) = _chosen([name])
+    return entry.read(data)
+
+
+def _chosen(names: Sequence[str] | None) -> list[Landscape]:
+    """The shipped assays of these names, or all."""
+    known = [entry.name for entry in LANDSCAPES]
+    if unknown := set(names or ()) - set(known):
+        raise InputError(f"there is no landscape {min(unknown)!r}; choose from: {', '.join(known)}")
+    return [entry for entry in LANDSCAPES if names is None or entry.name in names]
 
 
 def _file(path: str, name: str, wild_type: str | None = None, **reading: Any) -> Callable[[Path], Assay]:
@@ -100,12 +104,9 @@ def _stability(data: Path) -> Assay:
     )
 
 
-_NN4DMS = {"avgfp": 54_024, "bgl3": 26_653, "pab1": 40_852, "ube4b": 98_297}
-
 LANDSCAPES = (
     Landscape(
         "fluorescence",
-        "brightness of GFP variants with four mutations and more, from those with up to three (TAPE)",
         # Sequences as TAPE has them, in which a stop codon is deleted; the mutations would say more.
         _file("tape_fluorescence/fluorescence.csv.gz", "fluorescence", mutation_column=""),
         ("file: split",),
@@ -119,20 +120,17 @@ LANDSCAPES = (
     ),
     Landscape(
         "stability",
-        "stability of single mutants of 17 small proteins, from designs (TAPE)",
         _stability,
         ("file: tape",),
         {"file: tape": {"TAPE's best (arXiv 1906.08230)": 0.73, "ESM-2 35M fine-tuned (Schmirler 2024)": 0.769}},
     ),
     Landscape(
         "beta-lactamase",
-        "activity of single mutants of TEM-1 beta-lactamase",
         _file("beta_lactamase/envision_p62593.csv.gz", "beta-lactamase"),
         ("random", "position-modulo", "position-contiguous"),
     ),
     Landscape(
         "gb1",
-        "binding of GB1 with four positions mutated (FLIP)",
         _file("flip_gb1/gb1.csv.gz", "gb1"),
         tuple(f"file: {name}" for name in ("one_vs_rest", "two_vs_rest", "three_vs_rest", "low_vs_high", "sampled")),
         {
@@ -145,11 +143,10 @@ LANDSCAPES = (
     *(
         Landscape(
             name,
-            f"{count:,} variants of {name}, on nn4dms' split",
             _file(f"dms_nn4dms/{name}.csv.gz", name, f"dms_nn4dms/{name}.fasta"),
             ("file: split_main",),
         )
-        for name, count in _NN4DMS.items()
+        for name in ("avgfp", "bgl3", "pab1", "ube4b")
     ),
 )
 
@@ -176,31 +173,28 @@ def benchmark_landscapes(
     Returns:
         For each assay and split: ``assay``, ``split``, ``verdict``, ``baseline`` and ``model`` with their Spearman
         correlations ``baseline_value`` and ``model_value``, ``difference``, ``low``, ``high``, ``best`` and
-        ``best_value`` (of the models that were fitted to all training variants), ``train``, ``test``, and
-        ``published`` (what others report).
+        ``best_value`` (of the models that were fitted to all training variants), ``train``, ``test`` and
+        ``compared_train``, ``compared_test`` (of the split, and of the sample that was compared), and ``published``
+        (what others report).
 
     Raises:
         InputError: if there is no such assay, or its files are not as documented.
     """
     folder = shipped_data() if data is None else Path(data)
-    known = [landscape.name for landscape in LANDSCAPES]
-    if unknown := set(only or ()) - set(known):
-        raise InputError(f"there is no landscape {min(unknown)!r}; choose from: {', '.join(known)}")
     rows = []
-    for entry in LANDSCAPES:
-        if only is None or entry.name in only:
-            comparison = landscape(
-                entry.read(folder),
-                Path(output) / entry.name,
-                ladder=ladder,
-                encoders=encoders,
-                sample=sample,
-                splits=entry.splits,
-                curves=False,
-                seed=seed,
-                progress=progress,
-            )
-            rows += [_row(entry, comparison, split) for split in entry.splits]
+    for entry in _chosen(only):
+        comparison = landscape(
+            entry.read(folder),
+            Path(output) / entry.name,
+            ladder=ladder,
+            encoders=encoders,
+            sample=sample,
+            splits=entry.splits,
+            curves=False,
+            seed=seed,
+            progress=progress,
+        )
+        rows += [_row(entry, comparison, split) for split in entry.splits]
     with whole(Path(output) / "landscape.json") as partial:
         partial.write_text(json.dumps(rows, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     with whole(Path(output) / "landscape.md") as partial:

@@ -22,8 +22,7 @@ from limbeck.landscapes.fits import Fit, Fits
 from limbeck.landscapes.ladder import Rung
 from limbeck.landscapes.leaks import corpus_leaks, train_test_leaks
 from limbeck.landscapes.models.base import Model
-from limbeck.landscapes.models.gaussian_process import GaussianProcessModel
-from limbeck.landscapes.models.ridge import RidgeModel
+from limbeck.landscapes.models.on_features import FeatureModel
 from limbeck.landscapes.scores import METRICS, Bootstrap, bootstrap, score
 from limbeck.landscapes.splits import LeftOut, Split, drawn, learning_sizes, learning_subset
 from limbeck.landscapes.vectors import Vectors
@@ -323,10 +322,11 @@ def _score_rows(outcome: _Outcome, index: int) -> list[dict[str, Any]]:
             "rows": plan.kind,
         }
         sizes = {"n_train": len(plan.split.train), "n_test": len(plan.split.test), "seconds": fit.seconds, "note": ""}
+        valid = outcome.valid(index, name)
         for metric in METRICS:
             low, high = samples.interval(name, metric)
             values = {"metric": metric, "value": samples.value(name, metric), "low": low, "high": high}
-            rows.append({**about, **values, "valid": outcome.valid(index, name), **sizes})
+            rows.append({**about, **values, "valid": valid, **sizes})
     return rows
 
 
@@ -393,7 +393,7 @@ def _time(seconds: float) -> str:
 
 def embed(model: Model, rows: Sequence[str], shown: bool) -> None:
     """Have the vectors of a model's encoder at hand, if it has one; with progress, which a fit doesn't show."""
-    if isinstance(model, RidgeModel | GaussianProcessModel) and model.embedder() is not None:
+    if isinstance(model, FeatureModel) and model.embedder() is not None:
         Vectors(replace(model.source(), shown=shown)).pooled(rows)
 
 

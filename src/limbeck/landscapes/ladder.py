@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from limbeck.encoders import Encoder, load
+from limbeck.encoders import Encoder
 from limbeck.encoders.baselines import KmerEncoder, OneHotEncoder
 from limbeck.encoders.student import DEFAULT_NAME, RANDOM_NAME
 from limbeck.errors import InputError
@@ -17,8 +17,9 @@ from limbeck.landscapes.models.gaussian_process import GaussianProcessModel
 from limbeck.landscapes.models.mean import MeanModel
 from limbeck.landscapes.models.ridge import RidgeModel
 from limbeck.landscapes.splits import LeftOut
+from limbeck.landscapes.vectors import Source
 
-__all__ = ["LADDERS", "Rung", "rungs"]
+__all__ = ["LADDERS", "Rung", "check_ladder", "rungs"]
 
 LADDERS = ("quick", "paper")
 HELD_OUT = 0.1
@@ -51,6 +52,12 @@ class Rung:
         return self.kind == "pretrained"
 
 
+def check_ladder(ladder: str) -> None:
+    """Raise ``InputError`` if there is no such ladder."""
+    if ladder not in LADDERS:
+        raise InputError(f"there is no ladder {ladder!r}; choose from: {', '.join(LADDERS)}")
+
+
 def rungs(
     assay: Assay,
     ladder: str = "quick",
@@ -71,8 +78,7 @@ def rungs(
     Raises:
         InputError: if there is no such ladder, or an encoder cannot be loaded.
     """
-    if ladder not in LADDERS:
-        raise InputError(f"there is no ladder {ladder!r}; choose from: {', '.join(LADDERS)}")
+    check_ladder(ladder)
     found = [
         Rung("training mean", "floor", MeanModel()),
         Rung("ridge on composition", "floor", RidgeModel("composition", random_state=seed), curve=True),
@@ -123,7 +129,8 @@ def _kind(name: str, encoder: Encoder) -> str:
 
 def _with_encoder(assay: Assay, name: str, seed: int, cache: str | None) -> list[Rung]:
     """The models on an encoder's vectors."""
-    encoder = load(name)
+    # The models load it by the same way, which gives them this one.
+    encoder = Source(name).load()
     kind = _kind(name, encoder)
     wild_types = tuple(assay.wild_types.values()) if (assay.parents != "").all() else ()
     if isinstance(encoder, KmerEncoder):

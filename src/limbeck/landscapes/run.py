@@ -17,7 +17,7 @@ from limbeck.files import whole
 from limbeck.landscapes.assay import Assay
 from limbeck.landscapes.compare import MOST_SAMPLED, SAMPLED_RESIDUES, compare, embed, estimates, winner
 from limbeck.landscapes.comparison import Comparison
-from limbeck.landscapes.ladder import LADDERS, Rung, rungs
+from limbeck.landscapes.ladder import Rung, check_ladder, rungs
 from limbeck.landscapes.models.saved import check_free
 from limbeck.landscapes.reading import read_assay
 from limbeck.landscapes.splits import drawn, make_splits
@@ -127,8 +127,7 @@ def landscape(
 
 def _check(ladder: str, sample: int | None, replicates: int, margin: float, seed: int) -> None:
     """Refuse arguments that mean nothing, before a long file is read."""
-    if ladder not in LADDERS:
-        raise InputError(f"there is no ladder {ladder!r}; choose from: {', '.join(LADDERS)}")
+    check_ladder(ladder)
     if sample is not None and sample < FEWEST_SAMPLED:
         raise InputError(f"--sample {sample} is too few to tell models apart; give at least {FEWEST_SAMPLED}")
     if replicates < FEWEST_REPLICATES:

@@ -65,7 +65,7 @@ class Source:
         return _loaded(self.encoder, layer, self.precision, _stamp(self.encoder))
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=16)
 def _loaded(name: str | None, layer: int | str | tuple[int, ...] | None, precision: str, stamp: object) -> Encoder:
     return load(name, layer=layer, precision=precision)
 

@@ -19,6 +19,7 @@ from limbeck.encoders import Encoder
 from limbeck.errors import InputError
 from limbeck.landscapes.assay import GAP, STOP
 from limbeck.residues import RESIDUES
+from limbeck.sklearn import one_column
 
 __all__ = [
     "Data",
@@ -30,6 +31,7 @@ __all__ = [
     "hold_out",
     "letters",
     "part",
+    "spread",
     "to_text",
 ]
 
@@ -119,14 +121,8 @@ def checked_rows(X: Any, width: int | None = None) -> list[str]:
         InputError: if a row has another width, or there are no rows.
         TypeError: if ``X`` is one string, or an entry is none.
     """
-    if isinstance(X, (str, bytes)):
-        raise TypeError("expected n rows, got one string: pass [row]")
-    if hasattr(X, "shape"):
-        array = np.asarray(X, dtype=object)
-        if array.ndim > 2 or (array.ndim == 2 and array.shape[1] != 1):
-            raise ValueError(f"expected one column of rows, got an array of shape {array.shape}")
-        X = array.ravel()
-    rows = [str(row) if isinstance(row, str) else _no_text(index, row) for index, row in enumerate(X)]
+    column = one_column(X, "row")
+    rows = [str(row) if isinstance(row, str) else _no_text(index, row) for index, row in enumerate(column)]
     if not rows and width is None:
         raise InputError("there are no variants to fit to; give at least one")
     wanted = len(rows[0]) if width is None else width
@@ -178,6 +174,11 @@ def hold_out(count: int, share: float, random_state: int) -> tuple[NDArray[np.in
     order = np.random.default_rng(random_state).permutation(count)
     held = min(max(1, round(share * count)), count - 1)
     return np.sort(order[held:]), np.sort(order[:held])
+
+
+def spread(count: int, most: int) -> NDArray[np.intp]:
+    """At most ``most`` of ``count`` indices, evenly spaced, so that every part of a file has its say."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).astype(np.intp))
 
 
 def from_text(text: str) -> NDArray[np.uint8]:

@@ -12,11 +12,10 @@ from scipy.linalg import LinAlgError, cho_factor, cho_solve, solve_triangular
 from scipy.linalg.lapack import dpotri
 from scipy.optimize import minimize
 
-from limbeck.encoders import Encoder
 from limbeck.errors import InputError
-from limbeck.landscapes.models.base import Data, Model, State, checked_data, hold_out, part
-from limbeck.landscapes.models.features import Design, Features, needs_encoder
-from limbeck.landscapes.vectors import Source
+from limbeck.landscapes.models.base import Data, State, checked_data, hold_out, part, spread
+from limbeck.landscapes.models.features import Design
+from limbeck.landscapes.models.on_features import FeatureModel
 
 __all__ = ["GaussianProcessModel"]
 
@@ -30,7 +29,7 @@ BOUNDS = (-12.0, 8.0)
 Array = NDArray[np.float64]
 
 
-class GaussianProcessModel(Model):
+class GaussianProcessModel(FeatureModel):
     """Exact Gaussian process on standardised features (Rasmussen and Williams 2006, chapters 2 and 5).
 
     The covariance of two rows is ``s * exp(-d^2 / (2 l^2)) + t * (x . x')``, and ``noise`` is added to each
@@ -52,6 +51,8 @@ class GaussianProcessModel(Model):
         rows_: (m,) which of the rows it was fitted to.
         hyperparameters_: (4,) s, l^2, t and noise; of standardised scores.
     """
+
+    scaled = True
 
     def __init__(
         self,
@@ -88,24 +89,13 @@ class GaussianProcessModel(Model):
         self.spread_ = float(scores[chosen].std()) or 1.0
         targets = (scores[chosen] - self.mean_) / self.spread_
         pairs = _Pairs.of(design, design)
-        # The rows are in no order that matters to their scores: those drawn stand in their file's order.
-        tuned = np.unique(np.linspace(0, len(chosen) - 1, min(len(chosen), TUNED)).astype(np.intp))
+        tuned = spread(len(chosen), TUNED)
         self.hyperparameters_ = _most_likely(pairs.among(tuned), targets[tuned])
         covariance = _covariance(pairs, self.hyperparameters_)
         covariance[np.diag_indices_from(covariance)] += self.hyperparameters_[3]
         self.factor_ = np.tril(cho_factor(covariance, lower=True)[0])
         self.weights_ = cho_solve((self.factor_, True), targets)
         return self
-
-    def source(self) -> Source:
-        """Where its embeddings come from."""
-        return Source(self.encoder, self.layer, self.precision, tuple(self.wild_types), self.cache)
-
-    def embedder(self) -> Encoder | None:
-        return self.source().load() if needs_encoder(self.features) else None
-
-    def _features(self) -> Features:
-        return Features(self.features, self.source(), scaled=True)
 
     def predict(self, X: Any, return_std: bool = False) -> Any:
         rows = self.fitted_rows(X)

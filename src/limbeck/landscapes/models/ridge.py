@@ -11,11 +11,10 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import eigh
 from scipy.stats import rankdata
 
-from limbeck.encoders import Encoder
 from limbeck.errors import InputError
-from limbeck.landscapes.models.base import Data, Model, State, checked_data, hold_out, part
-from limbeck.landscapes.models.features import Design, Features, needs_encoder
-from limbeck.landscapes.vectors import Source
+from limbeck.landscapes.models.base import Data, State, checked_data, hold_out, part, spread
+from limbeck.landscapes.models.features import Design
+from limbeck.landscapes.models.on_features import FeatureModel
 
 __all__ = ["ALPHAS", "RidgeModel"]
 
@@ -32,7 +31,7 @@ ROWS_AT_ONCE = 4096
 Array = NDArray[np.float64]
 
 
-class RidgeModel(Model):
+class RidgeModel(FeatureModel):
     """Linear regression, ``|y - Xb - c|^2 + alpha |b|^2``, with an unpenalised intercept ``c``.
 
     With ``alpha=None`` the penalty is one of ``ALPHAS`` (1e-3 to 1e5 in half decades): the one with the highest
@@ -109,16 +108,6 @@ class RidgeModel(Model):
         self.coef_, self.intercept_ = line.coefficients([alpha])[:, 0].copy(), line.intercept(alpha)
         self.posterior_ = line.posterior(alpha)
         return self
-
-    def source(self) -> Source:
-        """Where its embeddings come from."""
-        return Source(self.encoder, self.layer, self.precision, tuple(self.wild_types), self.cache)
-
-    def embedder(self) -> Encoder | None:
-        return self.source().load() if needs_encoder(self.features) else None
-
-    def _features(self) -> Features:
-        return Features(self.features, self.source())
 
     def _held_out_choice(self, design: Design, scores: Array) -> float:
         kept, held = hold_out(len(design), HELD_OUT, self.random_state)
@@ -249,7 +238,7 @@ class _Line:
 
 def _sample(design: Design, scores: Array) -> tuple[Design, Array]:
     """At most ``NOISE_ROWS`` rows, evenly spaced: one variance needs no more."""
-    rows = np.unique(np.linspace(0, len(design) - 1, min(len(design), NOISE_ROWS)).astype(np.intp))
+    rows = spread(len(design), NOISE_ROWS)
     return design.take(rows), scores[rows]
 
 
