@@ -1,0 +1,23 @@
+"""The verbs of the command line: one file each, with its options (``add``) and what it calls (``run``); no logic.
+
+What a verb works with is imported when it runs: ``limbeck --help`` should not wait for it.
+"""
+
+from limbeck.commands import (
+    adapt,
+    benchmark,
+    contexts,
+    distill,
+    embed,
+    encoders,
+    export,
+    landscape,
+    predict,
+    profiles,
+    report,
+)
+
+__all__ = ["VERBS"]
+
+VERBS = (embed, encoders, landscape, predict, benchmark, profiles, contexts, distill, adapt, report, export)
+"""In the order of ``limbeck --help``."""

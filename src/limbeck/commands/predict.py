@@ -1,0 +1,105 @@
+"""``limbeck predict``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from limbeck.commands.shared import LANDSCAPE, need, say
+from limbeck.errors import InputError
+
+__all__ = ["add", "run"]
+
+
+def add(verbs: Any) -> None:
+    parser = verbs.add_parser(
+        "predict",
+        help="score new variants with the model of a landscape report",
+        description="Score variants with a model that `limbeck landscape` saved: those of a file, or with --saturate\n"
+        "all single mutants of a protein and the best doubles. Every prediction has a standard deviation.",
+        epilog="examples:\n"
+        "  limbeck predict report/model variants.csv -o scored.csv\n"
+        "  limbeck predict report/model --saturate -o scan\n"
+        "  limbeck predict report/model --saturate wild_type.fasta -o scan --doubles 200\n"
+        "  limbeck predict report/model variants.csv --explain 5\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument("model", metavar="MODEL", help="the folder `model` of a report, or the report's")
+    parser.add_argument(
+        "variants", nargs="?", metavar="FILE", help="FASTA, CSV, TSV or Parquet of sequences or mutations"
+    )
+    parser.add_argument(
+        "-o", "--output", metavar="FILE",
+        help="CSV, TSV or Parquet by its ending (default: standard output, as CSV); with --saturate a folder",
+    )  # fmt: skip
+    parser.add_argument(
+        "--saturate", nargs="?", const="", metavar="WILD_TYPE",
+        help="score all single mutants of this protein (a sequence, a FASTA file or a name; default: the model's)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--doubles", type=int, default=1000, metavar="N", help="most double mutants to list (default: 1000)"
+    )
+    parser.add_argument(
+        "--explain", type=int, metavar="N",
+        help="name the N training variants that drove each prediction, instead of the predictions alone",
+    )  # fmt: skip
+    parser.add_argument(
+        "--check", action="store_true",
+        help="with --explain: remove them, fit again, and compare with removing as many at random",
+    )  # fmt: skip
+    group = parser.add_argument_group("input")
+    group.add_argument("--sequence-column", metavar="NAME", help="column of the variants' sequences")
+    group.add_argument("--mutation-column", metavar="NAME", help="column of mutations, like A108D or A108D:K120R")
+    group.add_argument("--protein-column", metavar="NAME", help="column that tells several proteins apart")
+    group.add_argument("--id-column", metavar="NAME", help="column of the variants' names")
+    group.add_argument("--offset", type=int, metavar="N", dest="position_offset", help="number of the first residue")
+    group.add_argument("--skip-invalid", action="store_true", help="pass over rows that cannot be used, and say which")
+    group.add_argument("--input-format", metavar="FORMAT", help="fasta, csv, tsv or parquet (default: by the file)")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress and no summary")
+
+
+_VARIANTS = (
+    "sequence_column", "mutation_column", "protein_column", "id_column", "position_offset", "skip_invalid",
+    "input_format",
+)  # fmt: skip
+
+
+def run(options: argparse.Namespace) -> None:
+    need("landscape", *LANDSCAPE)
+    from limbeck.landscapes import explain, predict, saturate
+    from limbeck.landscapes.predicting import check_output, write_table
+
+    model = Path(options.model)
+    model = model / "model" if (model / "report.json").exists() else model
+    shown = not options.quiet
+    reading = {name: getattr(options, name) for name in _VARIANTS}
+    if (options.saturate is None) == (options.variants is None):
+        raise InputError("give either a file of variants or --saturate")
+    if options.check and options.explain is None:
+        raise InputError("--check is of what --explain names; give --explain N, too")
+    if options.saturate is not None:
+        if options.explain is not None:
+            raise InputError("--explain is of the variants of a file, not of --saturate; give one of them")
+        if options.output is None:
+            raise InputError("--saturate writes several files; name a folder with -o")
+        scan = saturate(model, options.saturate or None, options.output, doubles=options.doubles, progress=shown)
+        files = ["singles.csv", *(["doubles.csv"] if len(scan.doubles) else []), "heatmap.svg", "scan.html"]
+        notes = [*scan.notes, f"{options.output}: {', '.join(files)}"]
+    elif options.explain is not None:
+        check_output(options.output or "-")
+        table, checked = explain(
+            model, options.variants, listed=options.explain, checked=options.check, progress=shown, **reading
+        )
+        write_table(table, options.output or "-")
+        if checked is not None:
+            # It was asked for, so --quiet leaves it.
+            say(checked.to_string(index=False))
+        notes = []
+    else:
+        found = predict(model, options.variants, options.output or "-", progress=shown, **reading)
+        notes = [*found.notes, *(f"line {line}: {reason}; passed over" for line, reason in found.skipped)]
+    if shown:
+        for note in notes:
+            say(note)
