@@ -48,7 +48,7 @@ def write(path, sequences):
     return path
 
 
-def write_start(folder, pooling="contexts", license="CC-BY-4.0", nested=(8,)):
+def write_start(folder, pooling="combined", license="CC-BY-4.0", nested=(8,)):
     torch.manual_seed(3)
     student = Student(TINY)
     student.center.uniform_(0.1, 0.3)
@@ -110,7 +110,7 @@ def test_the_projection_of_the_start_is_kept(adapted, start):
 def test_both_students_load_and_say_what_they_are(adapted, start):
     first, encoder = limbeck.load(start, precision="f32"), limbeck.load(adapted, precision="f32")
     further = limbeck.load(adapted / "training" / TEACHER, precision="f32")
-    assert (encoder.dimension, encoder.pooling, encoder.license) == (16, "contexts", "CC-BY-4.0")
+    assert (encoder.dimension, encoder.pooling, encoder.license) == (16, "combined", "CC-BY-4.0")
     vectors = [e.encode([SEQUENCE]) for e in (first, further, encoder)]
     assert not np.allclose(vectors[0], vectors[1])
     assert not np.allclose(vectors[1], vectors[2])
@@ -307,5 +307,5 @@ def test_the_default_start_is_the_shipped_student(family, tmp_path):
 
     assert inspect.signature(adapt).parameters["start"].default is None
     first = Start.of(adapt_module.DEFAULT_NAME)
-    assert (first.teacher.name, first.teacher.license, first.pooling) == ("limbeck-9m", "CC-BY-4.0", "contexts")
+    assert (first.teacher.name, first.teacher.license, first.pooling) == ("limbeck-9m", "CC-BY-4.0", "combined")
     assert first.network.config == StudentConfig()

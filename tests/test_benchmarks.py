@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import csv
 import gzip
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +24,6 @@ from limbeck.benchmarks.task import SEED, Items, Task, numbers, read_table, sequ
 from tiny_encoders import protein, write_unirep
 
 SHIPPED = Path(__file__).parents[1] / "datasets"
-RUN = Path(__file__).parents[1] / "results" / "probes" / "run.py"
 STATES = "HEC"
 
 
@@ -73,18 +69,32 @@ def data(tmp_path: Path) -> Path:
     return folder
 
 
+MADE = ("secondary_structure", "solubility", "solubility_esol")
+"""The tasks that the folder ``data`` holds."""
+
+
+def made(data: Path) -> list[Task]:
+    return [by_name(data, name) for name in MADE]
+
+
 def by_name(data: Path, name: str) -> Task:
     return next(task for task in benchmarks.tasks(data) if task.name == name)
 
 
 def test_a_folder_lists_the_tasks_that_it_holds(data: Path, tmp_path: Path) -> None:
-    assert [t.name for t in benchmarks.tasks(data)] == ["secondary_structure", "solubility", "solubility_esol"]
+    assert [t.name for t in benchmarks.all_tasks() if t.here(data)] == list(MADE)
+    found = {t.name for t in benchmarks.tasks(data)}
+    # What the folder lacks comes with limbeck; what neither has is not there.
+    assert {*MADE, "melting", "stability"} <= found
+    assert "localisation" not in found
+    assert benchmarks.place(by_name(data, "solubility"), data) == data
+    assert benchmarks.place(by_name(data, "melting"), data) == SHIPPED
     with pytest.raises(limbeck.InputError, match="tape_stability"):
         benchmarks.tasks(tmp_path / "nowhere")
 
 
 def test_every_task_says_where_it_comes_from() -> None:
-    tasks = benchmarks._all_tasks()
+    tasks = benchmarks.all_tasks()
     assert len({t.name for t in tasks}) == len(tasks)
     for task in tasks:
         assert "doi:" in task.citation or "arXiv:" in task.citation
@@ -99,7 +109,7 @@ def test_no_sequence_is_in_two_parts_or_twice_in_one(tmp_path: Path) -> None:
     train, valid, test = texts[:20] + texts[:2], texts[18:26], [*texts[24:], texts[24]]
     for part, rows in (("train", train), ("valid", valid), ("test", test)):
         write_table(tmp_path / f"tape_remote_homology/{part}.csv.gz", sequence=rows, fold_label=["1"] * len(rows))
-    (task,) = benchmarks.tasks(tmp_path)
+    task = by_name(tmp_path, "remote_homology")
     parts = task.parts(tmp_path, "full", "test")
     assert sorted(parts.fit.sequences) == sorted(texts[:18])
     assert sorted(parts.choose.sequences) == sorted(texts[18:24])
@@ -154,8 +164,8 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
 
 
 def test_train_can_be_limited_to_the_labels_that_are_scored() -> None:
-    task = next(t for t in benchmarks._all_tasks() if t.name == "remote_homology")
-    parts = task.parts(SHIPPED, "quick", "valid")
+    task = next(t for t in benchmarks.all_tasks() if t.name == "remote_homology")
+    parts = task.parts(SHIPPED, "glance", "valid")
     assert {*parts.fit.labels, *parts.choose.labels} <= set(parts.score.labels)
     assert max(map(len, parts.fit.sequences)) <= 150
     assert len(parts.score) == 300
@@ -272,7 +282,7 @@ def test_one_hot_windows_show_the_neighbours_and_the_ends() -> None:
 def test_score_finds_what_is_there_and_keeps_it(data: Path, tmp_path: Path) -> None:
     encoder = FakeEncoder(dimension=16)
     cache = tmp_path / "cache"
-    scores = benchmarks.score(encoder, benchmarks.tasks(data), "full", "test", data, cache)
+    scores = benchmarks.score(encoder, made(data), "full", "test", data, cache)
     assert scores["solubility"]["value"] > 0.85
     assert scores["solubility_esol"]["value"] > 0.85
     assert scores["secondary_structure"]["value"] > 0.9  # the state is a function of the letter
@@ -282,7 +292,7 @@ def test_score_finds_what_is_there_and_keeps_it(data: Path, tmp_path: Path) -> N
         assert low <= scored["value"] <= high
         assert scored["in_mean"]
     calls = len(encoder.calls)
-    again = benchmarks.score(encoder, benchmarks.tasks(data), "full", "test", data, cache)
+    again = benchmarks.score(encoder, made(data), "full", "test", data, cache)
     assert again == scores
     assert len(encoder.calls) == calls
 
@@ -309,7 +319,7 @@ def test_the_best_candidate_is_chosen_on_validation(data: Path) -> None:
 
 
 def test_an_encoder_without_residues_gets_a_named_stand_in(data: Path) -> None:
-    scores = benchmarks.score(limbeck.load("composition"), benchmarks.tasks(data), "small", "test", data)
+    scores = benchmarks.score(limbeck.load("composition"), made(data), "small", "test", data)
     assert scores["secondary_structure"]["stand_in"] == "one-hot window of 15"
     assert not scores["secondary_structure"]["in_mean"]
     assert scores["solubility"]["in_mean"]
@@ -345,25 +355,3 @@ def test_quick_probes_run_on_the_shipped_data() -> None:
     assert values.keys() == {"remote_homology", "structural_class"}
     assert 0.01 < values["remote_homology"] < 0.2
     assert 0.35 < values["structural_class"] < 0.8
-
-
-def test_the_command_writes_scores_means_and_differences(data: Path, tmp_path: Path) -> None:
-    output = tmp_path / "out"
-    command = [sys.executable, str(RUN), "--data", str(data), "--encoder", "one-hot", "floor=composition"]
-    command += ["--scale", "full", "--split", "test", "--cache", str(tmp_path / "cache"), "--output", str(output)]
-    subprocess.run(command, check=True, capture_output=True)
-    report = json.loads((output / "scores.json").read_text())
-    first, second = report["encoders"]["one-hot"], report["encoders"]["floor"]
-    proteins = [first["scores"][name]["value"] for name in ("solubility", "solubility_esol")]
-    assert first["means"]["mean, proteins"]["value"] == pytest.approx(np.mean(proteins), abs=1e-3)
-    assert "mean, all" in first["means"]
-    assert "mean, all" not in second["means"]
-    assert second["differences"]["solubility"]["value"] == 0
-    assert "secondary_structure" not in second["differences"]
-    assert report["seed"] == SEED
-    assert "solubility_esol/esol.csv.gz" in report["data"]
-    table = (output / "scores.md").read_text()
-    assert "| floor |" in table
-    assert "n/a" in table
-    with np.load(output / "replicates.npz") as samples:
-        assert samples["one-hot/solubility"].shape == (1000,)

@@ -218,7 +218,7 @@ def test_distilled_student_loads_and_equals_its_network(corpus_file, library, tm
     from safetensors.torch import load_file
 
     network = Student(TINY).eval()
-    assert encoder.pooling == "contexts"
+    assert encoder.pooling == "combined"
     network.load_state_dict({k: v.float() for k, v in load_file(folder / "model.safetensors").items()})
     sequences = [s for _, s in real_proteins(5)]
     for sequence, vector, residues, log_p in zip(

@@ -14,7 +14,7 @@ from limbeck.residues import RESIDUES, to_ids
 from tiny_encoders import protein, write_hmm, write_library, write_unirep
 
 SHAPE = {"width": 8, "inner": 6, "kernel": 3, "states": 12, "dilations": [1, 2]}
-CONFIG = {"version": "1", "license": "CC0-1.0", "pooling": "contexts", "limbeck": SHAPE, "nested_dimensions": [4]}
+CONFIG = {"version": "1", "license": "CC0-1.0", "pooling": "combined", "limbeck": SHAPE, "nested_dimensions": [4]}
 WILD_TYPE = protein(70)
 
 
@@ -51,7 +51,7 @@ class Counting(ResidueEncoder):
 def encoders(tmp_path_factory):
     folder = tmp_path_factory.mktemp("weights")
     return {
-        "student, contexts": student("contexts"),
+        "student, combined": student("combined"),
         "student, mean": student("mean"),
         "context library": load(write_library(folder / "library.safetensors")),
         "context HMM, mean": load(write_hmm(folder / "contexts.hmm"), pooling="mean"),
@@ -63,7 +63,7 @@ def encoders(tmp_path_factory):
 
 
 NAMES = [
-    "student, contexts",
+    "student, combined",
     "student, mean",
     "context library",
     "context HMM, mean",
@@ -168,11 +168,11 @@ def test_wrong_arguments(encoders):
     with pytest.raises(InputError, match="features of single residues"):
         encode_variants(load("composition"), WILD_TYPE, ["AC"], [[0]])
     with pytest.raises(InputError, match="leave the dimension out"):
-        encode_variants(student("contexts", 4), WILD_TYPE, ["AC"], [[0]])
+        encode_variants(student("combined", 4), WILD_TYPE, ["AC"], [[0]])
 
 
 def test_nested_dimensions_of_protein_vectors():
-    encoder = student("contexts", 4)
+    encoder = student("combined", 4)
     sequences = [WILD_TYPE, "W" + WILD_TYPE[1:], WILD_TYPE[:-1] + "W"]
     pooled, _ = encode_variants(encoder, WILD_TYPE, sequences)
     np.testing.assert_allclose(pooled, encoder.encode(sequences), atol=1e-5)

@@ -70,7 +70,7 @@ def student(corpus):
     return network.eval()
 
 
-def written(student, folder, pooling="contexts", **more):
+def written(student, folder, pooling="combined", **more):
     facts = {"name": "tiny", "version": "1", "license": "CC0-1.0", "card": "# tiny\n"}
     export(student, folder, pooling=pooling, **facts, **more)
     return folder
@@ -303,10 +303,10 @@ def test_dimensions_that_are_not_promised_are_refused(folder):
 
 
 def test_what_the_configuration_promises():
-    assert nested_dimensions(384, "contexts") == [64, 128, 256, 384]
-    assert nested_dimensions(128, "contexts") == [64, 128]
+    assert nested_dimensions(384, "combined") == [64, 128, 256, 384]
+    assert nested_dimensions(128, "combined") == [64, 128]
     assert nested_dimensions(384, "mean") == [384]
-    assert nested_dimensions(384, "contexts", ()) == [384]
+    assert nested_dimensions(384, "combined", ()) == [384]
 
 
 def test_matryoshka_scores_each_prefix_alike():

@@ -41,7 +41,7 @@ def cosines(a, b):
     return (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
 
 
-@pytest.mark.parametrize("pooling", ["contexts", "mean"])
+@pytest.mark.parametrize("pooling", ["combined", "mean"])
 def test_windows_do_not_show(pooling):
     """The overlap is twice the receptive field, so windowed vectors are those of the whole protein."""
     encoder = limbeck.load(precision="f32", pooling=pooling)
@@ -158,7 +158,7 @@ def test_damaged_student_is_one_clear_line(tmp_path, damage, message):
 
 
 def test_unknown_pooling_and_precision_name_the_choices():
-    with pytest.raises(InputError, match="contexts, mean"):
+    with pytest.raises(InputError, match="combined, mean"):
         limbeck.load(pooling="max")
     with pytest.raises(InputError, match="f32, bf16"):
         limbeck.load(precision="int4")

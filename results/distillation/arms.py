@@ -105,7 +105,7 @@ def train(arm: Arm, seed: int, options: argparse.Namespace) -> tuple[Path, dict[
 
 
 def poolings(folder: Path) -> list[benchmarks.Choice]:
-    return [benchmarks.Choice(pooling, limbeck.load(folder, pooling=pooling)) for pooling in ("contexts", "mean")]
+    return [benchmarks.Choice(pooling, limbeck.load(folder, pooling=pooling)) for pooling in ("combined", "mean")]
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:

@@ -1,13 +1,14 @@
 """Published tasks, and one protocol that scores any encoder on them.
 
-:func:`tasks` lists what a data folder holds, :func:`score` scores an encoder, :func:`quick_probes` is a look at
-the two data sets that come with the source, for use during training. The protocol is written down in
-``results/probes/README.md``.
+:func:`tasks` lists what can be scored with the data sets at hand, :func:`score` scores an encoder, :func:`benchmark`
+makes a table of several, :func:`quick_probes` is a look at two of the data sets, for use during training. The protocol
+is written down in ``docs/benchmark.md``.
 """
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import pkgutil
 from collections.abc import Sequence
 from functools import cache as remember
@@ -16,25 +17,39 @@ from typing import Any
 
 from limbeck.benchmarks import published
 from limbeck.benchmarks.candidates import Choice, choices
-from limbeck.benchmarks.protocol import score_tasks
+from limbeck.benchmarks.protocol import METHODS, score_tasks
+from limbeck.benchmarks.published.left_out import LEFT_OUT
 from limbeck.benchmarks.task import Task
 from limbeck.encoders.base import Encoder
 from limbeck.errors import InputError
 
-__all__ = ["Choice", "Task", "choices", "quick_probes", "score", "shipped_data", "tasks"]
+__all__ = ["LEFT_OUT", "Choice", "Task", "all_tasks", "choices", "quick_probes", "score", "shipped_data", "tasks"]
 
 
-def tasks(data: Path) -> list[Task]:
-    """The published tasks whose folder lies under ``data``.
+def tasks(data: Path | None = None) -> list[Task]:
+    """The published tasks whose data lie under ``data`` or come with limbeck.
 
     Raises:
-        InputError: if there is none.
+        InputError: if ``data`` is given and holds none.
     """
-    found = [task for task in _all_tasks() if task.here(data)]
-    if not found:
-        folders = ", ".join(sorted({task.folder for task in _all_tasks()}))
+    if data is not None and not any(task.here(data) for task in all_tasks()):
+        folders = ", ".join(sorted({task.folder for task in all_tasks()}))
         raise InputError(f"{data}: no data set is here; give a folder that holds some of: {folders}")
-    return found
+    return [task for task in all_tasks() if _place(task, data) is not None]
+
+
+def _place(task: Task, data: Path | None) -> Path | None:
+    """The data folder that has the task: the given one, else that of limbeck.
+
+    A given folder that has a part of the files comes last: reading it says what is missing.
+    """
+    try:
+        shipped = [shipped_data()]
+    except InputError:
+        shipped = []
+    given = [] if data is None else [data]
+    whole = [folder for folder in (*given, *shipped) if task.whole(folder)]
+    return next(iter([*whole, *(folder for folder in given if task.here(folder))]), None)
 
 
 def score(
@@ -44,6 +59,7 @@ def score(
     split: str = "test",
     data: Path | None = None,
     cache: Path | None = None,
+    methods: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Score one encoder.
 
@@ -54,24 +70,44 @@ def score(
         scale: ``"small"`` or ``"full"``; a task without that scale is left out.
         split: ``"test"``; or ``"valid"`` to choose between models without a look at test: validation proteins
             are scored, and a fifth of train makes the choices.
-        data: the folder of data sets; by default those of the source tree.
+        data: a folder of data sets; what it lacks is taken from those that come with limbeck.
         cache: folder for features and scores; nothing is kept without one.
+        methods: ``"mlp"``: a small network beside each task's own methods.
 
     Returns:
-        For each task, and for each further method as ``TASK_METHOD``: ``metric``, ``value``, ``interval`` (95 %),
+        For each task, and for each further method as ``TASK_METHOD``: ``question``, ``kind``, ``metric``,
+        ``value``, ``interval`` (95 %),
         ``replicates`` (of the bootstrap; the samples are the same for every encoder, so differences are paired),
         ``metrics`` (all of them), ``chosen``, ``valid`` (its score on validation), ``n``, ``in_mean`` (whether it
         counts in a mean over tasks), ``stand_in`` (what was scored instead, where the encoder has no features of
-        residues), ``seconds``.
+        residues), ``near`` (scored proteins with a near duplicate among those that were fitted on), ``unseen_labels``
+        (scored items of a class that was not there to learn, which count as errors), ``seconds``.
 
     Raises:
-        InputError: if a data set is not as documented, or there is no such scale or split.
+        InputError: if a data set is not as documented, there is no such scale, split or method, or the encoder gives
+            what is no number.
     """
+    if unknown := set(methods) - set(METHODS):
+        raise InputError(f"there is no method {min(unknown)!r}; choose from: {', '.join(METHODS)}")
+    if "mlp" in methods and importlib.util.find_spec("torch") is None:
+        raise InputError("a network needs PyTorch; pip install 'limbeck[landscape]'")
     candidates = [Choice("default", encoder)] if isinstance(encoder, Encoder) else list(encoder)
-    if scale not in (known := sorted({s for task in _all_tasks() for s in task.sizes})):
+    if scale not in (known := sorted({s for task in all_tasks() for s in task.sizes})):
         raise InputError(f"there is no scale {scale!r}; choose from: {', '.join(known)}")
     chosen = [task for task in tasks if scale in task.sizes]
-    return score_tasks(candidates, chosen, data or shipped_data(), scale, split, cache)
+    return score_tasks(candidates, chosen, lambda task: place(task, data), scale, split, cache, methods=methods)
+
+
+def place(task: Task, data: Path | None = None) -> Path:
+    """The data folder that a task is read from.
+
+    Raises:
+        InputError: if its data are nowhere.
+    """
+    found = _place(task, data)
+    if found is None:
+        raise InputError(f"task {task.name} needs the folder {task.folder}; give the data folder that holds it")
+    return found
 
 
 def quick_probes(encoder: Encoder, data: Path | None = None) -> dict[str, float]:
@@ -86,8 +122,10 @@ def quick_probes(encoder: Encoder, data: Path | None = None) -> dict[str, float]
         InputError: if the data sets are not there.
     """
     data = data or shipped_data()
-    chosen = [task for task in tasks(data) if "quick" in task.sizes]
-    scored = score_tasks([Choice("default", encoder)], chosen, data, "quick", "valid", log=None)
+    chosen = [task for task in tasks(data) if "glance" in task.sizes]
+    scored = score_tasks(
+        [Choice("default", encoder)], chosen, lambda task: place(task, data), "glance", "valid", log=None
+    )
     names = {"remote_homology_nearest": "remote_homology", "structural_class": "structural_class"}
     return {short: scored[name]["value"] for name, short in names.items() if name in scored}
 
@@ -105,7 +143,8 @@ def shipped_data() -> Path:
 
 
 @remember
-def _all_tasks() -> tuple[Task, ...]:
+def all_tasks() -> tuple[Task, ...]:
+    """Every published task, whether its data are here or not."""
     names = sorted(module.name for module in pkgutil.iter_modules(published.__path__))
     modules = [importlib.import_module(f"{published.__name__}.{name}") for name in names]
-    return tuple(task for module in modules for task in module.TASKS)
+    return tuple(task for module in modules for task in getattr(module, "TASKS", ()))

@@ -10,7 +10,7 @@ from limbeck.errors import InputError
 
 __all__ = ["Choice", "choices", "parse"]
 
-POOLINGS = ("mean", "sqrt-mean", "contexts")
+POOLINGS = ("combined", "mean", "sqrt-mean", "contexts")
 DEPTHS = (0.5, 0.75, 1.0)
 """Which layers compete in an encoder that gives one layer at a time, as shares of its depth."""
 

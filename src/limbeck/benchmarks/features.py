@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import accumulate
 from pathlib import Path
 
@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from limbeck.benchmarks.task import SEED
 from limbeck.encoders.base import Encoder
+from limbeck.errors import InputError
 from limbeck.files import whole
 from limbeck.residues import PAD_ID, RESIDUES, to_ids
 
-__all__ = ["one_hot_windows", "protein_features", "residue_features", "residue_sample"]
+__all__ = ["one_hot_windows", "pair_features", "protein_features", "residue_features", "residue_sample"]
 
 Floats = NDArray[np.float32]
 
@@ -25,8 +26,36 @@ REACH = 7
 
 
 def protein_features(encoder: Encoder, sequences: list[str], cache: Path | None) -> Floats:
-    """One vector a protein: (n, dimension) float32."""
-    return _cached(encoder, "proteins", sequences, cache, lambda: encoder.encode(sequences))
+    """One vector a protein: (n, dimension) float32.
+
+    Raises:
+        InputError: if a vector holds what is no finite number.
+    """
+    return _cached(
+        encoder, "proteins", sequences, cache, lambda: _finite(encoder, sequences, encoder.encode(sequences))
+    )
+
+
+def pair_features(known: Mapping[str, Floats], first: list[str], second: list[str], mean: Floats) -> Floats:
+    """What two proteins' vectors say together, whichever stands first: (pairs, 2 * dimension) float32.
+
+    Products of the centred numbers, which a linear probe cannot make by itself, and absolute differences.
+    """
+    a, b = (np.stack([known[s] for s in side]) - mean for side in (first, second))
+    return np.concatenate([a * b, np.abs(a - b)], axis=1)
+
+
+def _finite(encoder: Encoder, sequences: list[str], vectors: Floats) -> Floats:
+    """The vectors, (n, dimension), if all their numbers are finite."""
+    bad = ~np.isfinite(vectors).all(axis=1)
+    if bad.any():
+        shown = sequences[int(bad.argmax())]
+        shown = shown if len(shown) <= 20 else f"{shown[:20]}..."
+        raise InputError(
+            f"{encoder.name} gives NaN or infinite numbers for {int(bad.sum()):,} of {len(vectors):,} proteins, the "
+            f"first is {shown}; try --precision f32, or another model"
+        )
+    return vectors
 
 
 def residue_features(
@@ -45,7 +74,8 @@ def residue_features(
         parts = []
         for chunk in _chunks(sequences):
             features = encoder.encode_residues(sequences[chunk])
-            parts += [f[r] for f, r in zip(features, rows[chunk], strict=True)]
+            for sequence, f, r in zip(sequences[chunk], features, rows[chunk], strict=True):
+                parts.append(_finite(encoder, [sequence] * len(r), f[r]))
         return np.concatenate(parts)
 
     wanted = [" ".join(map(str, r)) for r in rows]

@@ -39,7 +39,7 @@ class Linear:
 
 
 def ridges(x: Floats, y: NDArray[np.float64], scaling: str) -> Iterator[tuple[float, Linear]]:
-    """Ridge regression of values ``y`` (n,) for each of :data:`STRENGTHS`.
+    """Ridge regression of values ``y``, (n,) or several (n, outputs), for each of :data:`STRENGTHS`.
 
     Args:
         x: (n, dimension) train vectors.
@@ -48,8 +48,9 @@ def ridges(x: Floats, y: NDArray[np.float64], scaling: str) -> Iterator[tuple[fl
     """
     mean = x.mean(axis=0)
     x = x - mean
-    offset = np.array([y.mean()], np.float32)
-    target = (x.T @ (y - offset)[:, None] / len(x)).astype(np.float32)
+    y = y if y.ndim == 2 else y[:, None]
+    offset = y.mean(axis=0).astype(np.float32)
+    target = (x.T @ (y - offset) / len(x)).astype(np.float32)
     for strength, weight in _solutions(x, target, _penalty(x, scaling)):
         yield strength, Linear(mean, weight, offset)
 

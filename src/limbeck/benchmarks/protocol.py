@@ -6,8 +6,9 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -15,8 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limbeck.benchmarks.candidates import Choice
-from limbeck.benchmarks.features import one_hot_windows, protein_features, residue_features, residue_sample
-from limbeck.benchmarks.metrics import METRICS, OF_MARGINS, interval, replicates
+from limbeck.benchmarks.features import (
+    one_hot_windows,
+    pair_features,
+    protein_features,
+    residue_features,
+    residue_sample,
+)
+from limbeck.benchmarks.metrics import METRICS, OF_MARGINS, OF_SCORES, interval, replicates
+from limbeck.benchmarks.overlap import near_duplicates
 from limbeck.benchmarks.probes import discriminants, nearest, ridges
 from limbeck.benchmarks.task import SEED, Items, Parts, Task
 from limbeck.encoders.base import Encoder
@@ -25,10 +33,13 @@ from limbeck.files import whole
 
 __all__ = ["PROTOCOL", "RESAMPLES", "score_tasks"]
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Raised when the protocol changes, so that cached scores of an older one are not used."""
 RESAMPLES = 1000
 ONE_HOT = "one-hot window of 15"
+LEAST_PROTEINS = 10
+"""A label of a multilabel task is scored if so many proteins that are fitted on have it."""
+METHODS = ("probe", "nearest", "mlp")
 
 Floats = NDArray[np.float32]
 NO_STRATA: NDArray[np.str_] = np.empty(0, str)
@@ -54,34 +65,39 @@ class Labels:
     classes: int
     strata: NDArray[Any]
     units: NDArray[Any]
+    unseen: int = 0
+    """Scored items of a class that no fitted one has, which are always wrong; of labels, those that are not scored."""
 
 
 @dataclass(frozen=True)
 class Outcome:
     """Predictions for ``score`` under the choices that were best on ``choose``."""
 
-    predicted: NDArray[Any]
-    margins: NDArray[Any]
+    scores: list[Floats]
+    """(n, outputs), one for each seed; a single one where nothing is drawn."""
     chosen: dict[str, Any]
     valid: float
     tried: int
+    view: View
 
 
 def score_tasks(
     candidates: Sequence[Choice],
     tasks: Sequence[Task],
-    data: Path,
+    place: Callable[[Task], Path],
     scale: str,
     split: str,
     cache: Path | None = None,
     log: TextIO | None = sys.stderr,
+    methods: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Scores by task, or by task and method for methods beside the first; see :func:`limbeck.benchmarks.score`."""
     results: dict[str, Any] = {}
     for task in tasks:
-        parts = task.parts(data, scale, split)
-        key = f"{PROTOCOL} {SEED} {RESAMPLES} {task.name} {task.metrics} {task.sizes[scale]} {parts.digest}"
-        key += "".join(f"\n{c.key}" for c in candidates)
+        parts = task.parts(place(task), scale, split)
+        task = replace(task, methods=(*task.methods, *(m for m in methods if m not in task.methods)))
+        key = f"{PROTOCOL} {SEED} {RESAMPLES} {task.name} {task.metrics} {task.methods} {task.sizes[scale]}"
+        key += f" {parts.digest}" + "".join(f"\n{c.key}" for c in candidates)
         for name, scored in _cached(key, cache, candidates, task, parts, scale).items():
             results[name] = scored
             if log:
@@ -112,13 +128,17 @@ def _score(candidates: Sequence[Choice], task: Task, parts: Parts, scale: str, c
     if task.kind == "residues":
         views, labels, stand_in = _residue_views(candidates, task, parts, scale, cache)
     else:
-        views, labels, stand_in = _protein_views(candidates, parts, cache), _labels(task, parts), ""
+        in_view = _pair_views if task.kind == "pairs" else _protein_views
+        views, labels, stand_in = in_view(candidates, parts, cache), _labels(task, parts), ""
     outcomes = _outcomes(task, views, labels)
+    near = near_duplicates(_proteins(parts.fit), _proteins(parts.score))
     results = {}
     for method, outcome in outcomes.items():
         name = task.name if method == task.methods[0] else f"{task.name}_{method}"
         results[name] = {
             **_measured(task, outcome, labels),
+            "kind": task.kind,
+            "question": task.question,
             "method": method,
             "chosen": outcome.chosen,
             "valid": round(outcome.valid, 4),
@@ -126,6 +146,8 @@ def _score(candidates: Sequence[Choice], task: Task, parts: Parts, scale: str, c
             "n": {p: len(getattr(parts, p)) for p in ("fit", "choose", "score")},
             "units": len(np.unique(labels.units)),
             "labels": {p: len(getattr(labels, p)) for p in ("fit", "choose", "score")},
+            "near": near,
+            "unseen_labels": labels.unseen,
             "residues": sum(getattr(parts, p).residues for p in ("fit", "choose", "score")),
             "in_mean": task.primary and method == task.methods[0] and not stand_in,
             "stand_in": stand_in,
@@ -139,33 +161,58 @@ def _measured(task: Task, outcome: Outcome, labels: Labels) -> dict[str, Any]:
     for metric in task.metrics:
         if metric == "spearman_within" and not len(labels.strata):
             continue
-        predicted = outcome.margins if metric in OF_MARGINS else outcome.predicted
-        samples = replicates(metric, predicted, labels.score, labels.strata, labels.units, RESAMPLES, SEED)
-        value = METRICS[metric](predicted, labels.score, labels.strata)
-        measured[metric] = {"value": round(value, 4), "interval": interval(samples)}
+        predicted = [_decided(task, metric, scores) for scores in outcome.scores]
+        draws = (labels.score, labels.strata, labels.units, RESAMPLES, SEED)
+        samples = np.mean([replicates(metric, p, *draws) for p in predicted], axis=0)
+        values = [METRICS[metric](p, labels.score, labels.strata) for p in predicted]
+        measured[metric] = {"value": round(float(np.mean(values)), 4), "interval": interval(samples)}
+        if len(values) > 1:
+            measured[metric]["sd_of_seeds"] = round(float(np.std(values, ddof=1)), 4)
         if metric == task.metrics[0]:
             first = {"metric": metric, **measured[metric], "replicates": samples.round(5).tolist()}
     return {**first, "metrics": measured}
 
 
 def _outcomes(task: Task, views: Iterator[View], labels: Labels) -> dict[str, Outcome]:
-    """The best of all views for each method of the task."""
+    """The best of all views for each method of the task; the network takes the view that the probe chose."""
     best: dict[str, Outcome] = {}
-    tried = dict.fromkeys(task.methods, 0)
+    searches = {"probe": _search_probe, "nearest": _search_nearest}
+    tried = dict.fromkeys(searches, 0)
     for view in views:
-        for method in task.methods:
-            search = _search_nearest if method == "nearest" else _search_probe
-            outcome = search(task, view, labels)
+        for method in (m for m in task.methods if m in searches):
+            outcome = searches[method](task, view, labels)
             tried[method] += outcome.tried
             if method not in best or outcome.valid > best[method].valid:
                 best[method] = outcome
-    return {method: Outcome(o.predicted, o.margins, o.chosen, o.valid, tried[method]) for method, o in best.items()}
+    found = {method: replace(outcome, tried=tried[method]) for method, outcome in best.items()}
+    if "mlp" in task.methods:
+        found["mlp"] = _search_mlp(task, best["probe"].view, labels)
+    return found
 
 
 def _search_nearest(task: Task, view: View, labels: Labels) -> Outcome:
-    valid = METRICS[task.metrics[0]](nearest(view.fit, labels.fit, view.choose), labels.choose, NO_STRATA)
-    predicted = nearest(view.fit, labels.fit, view.score)
-    return Outcome(predicted, predicted, dict(view.chosen), valid, 1)
+    own = np.eye(labels.classes, dtype=np.float32)
+    chosen = own[nearest(view.fit, labels.fit, view.choose)]
+    valid = METRICS[task.metrics[0]](_decided(task, task.metrics[0], chosen), labels.choose, NO_STRATA)
+    return Outcome([own[nearest(view.fit, labels.fit, view.score)]], dict(view.chosen), valid, 1, view)
+
+
+def _search_mlp(task: Task, view: View, labels: Labels) -> Outcome:
+    from limbeck.benchmarks.mlp import search_mlp
+
+    metric = task.metrics[0]
+
+    def valid(scores: Floats) -> float:
+        return METRICS[metric](_decided(task, metric, scores), labels.choose, NO_STRATA)
+
+    found = search_mlp(view.fit, labels.fit, view.choose, valid, kind=_output(task), outputs=labels.classes)
+    chosen = {**view.chosen, **found.chosen}
+    return Outcome([found.scores(view.score, seed) for seed in found.seeds], chosen, found.valid, found.tried, view)
+
+
+def _output(task: Task) -> str:
+    """What is predicted: ``"values"``, ``"labels"`` or ``"classes"``."""
+    return task.kind if task.kind in ("values", "labels") else "classes"
 
 
 def _search_probe(task: Task, view: View, labels: Labels) -> Outcome:
@@ -174,39 +221,74 @@ def _search_probe(task: Task, view: View, labels: Labels) -> Outcome:
     tried = 0
     for scaling in ("common", "each"):
         fitted = (
-            ridges(view.fit, labels.fit, scaling)
-            if task.kind == "values"
-            else discriminants(view.fit, labels.fit, labels.classes, scaling)
+            discriminants(view.fit, labels.fit, labels.classes, scaling)
+            if _output(task) == "classes"
+            else ridges(view.fit, labels.fit, scaling)
         )
         for strength, model in fitted:
             tried += 1
-            classes, margins = _decided(task, model(view.choose))
-            predicted = margins if metric in OF_MARGINS else classes
-            valid = METRICS[metric](predicted, labels.choose, NO_STRATA)
+            valid = METRICS[metric](_decided(task, metric, model(view.choose)), labels.choose, NO_STRATA)
             if best is None or valid > best[0]:
                 best = valid, model, {**view.chosen, "scaling": scaling, "strength": strength}
     assert best is not None
-    predicted, margins = _decided(task, best[1](view.score))
-    return Outcome(predicted, margins, best[2], best[0], tried)
+    return Outcome([best[1](view.score)], best[2], best[0], tried, view)
 
 
-def _decided(task: Task, scores: Floats) -> tuple[NDArray[Any], NDArray[Any]]:
-    """What is predicted, and the margin of class 1 over class 0."""
+def _decided(task: Task, metric: str, scores: Floats) -> NDArray[Any]:
+    """What a metric is to judge, from scores (n, outputs): values, classes, or the margin of class 1 over class 0."""
     if task.kind == "values":
-        return scores[:, 0], scores[:, 0]
-    return scores.argmax(axis=1), scores[:, 1] - scores[:, 0]
+        return scores[:, 0]
+    if metric in OF_SCORES:
+        return scores
+    return scores[:, 1] - scores[:, 0] if metric in OF_MARGINS else scores.argmax(axis=1)
 
 
 def _labels(task: Task, parts: Parts) -> Labels:
     score = parts.score
     units = score.clusters if len(score.clusters) else np.arange(len(score))
     fit, choose, truth = (p.labels for p in (parts.fit, parts.choose, score))
-    classes = 1
-    if task.kind == "classes":
-        names = np.unique(np.concatenate([fit, choose, truth]))
-        classes = len(names)
-        fit, choose, truth = (np.searchsorted(names, p) for p in (fit, choose, truth))
-    return Labels(fit, choose, truth, classes, score.strata, units)
+    if task.kind == "values":
+        return Labels(fit, choose, truth, 1, score.strata, units)
+    if task.kind == "labels":
+        return _many_labels(fit, choose, truth, score.strata, units)
+    if task.kind == "pairs":
+        units = np.unique([score.sequences, score.partners], return_inverse=True)[1].reshape(2, -1).T
+    names = np.unique(np.concatenate([fit, choose, truth]))
+    unseen = int((~np.isin(truth, fit)).sum())
+    fit, choose, truth = (np.searchsorted(names, p) for p in (fit, choose, truth))
+    return Labels(fit, choose, truth, len(names), score.strata, units, unseen)
+
+
+def _many_labels(
+    fit: NDArray[Any], choose: NDArray[Any], truth: NDArray[Any], strata: NDArray[Any], units: NDArray[Any]
+) -> Labels:
+    """0 and 1 for each label that is frequent enough where weights are fitted: (n, labels)."""
+    sets = [[set(filter(None, str(text).split(";"))) for text in part] for part in (fit, choose, truth)]
+    counts = Counter(name for found in sets[0] for name in found)
+    names = sorted(name for name, count in counts.items() if count >= LEAST_PROTEINS)
+    if not names:
+        raise InputError(f"no label stands at {LEAST_PROTEINS} proteins or more; take a larger scale")
+    unseen = len({name for found in sets[2] for name in found} - set(names))
+    of_fit, of_choose, of_truth = (
+        np.array([[name in found for name in names] for found in part], np.float64) for part in sets
+    )
+    return Labels(of_fit, of_choose, of_truth, len(names), strata, units, unseen)
+
+
+def _proteins(items: Items) -> list[str]:
+    return list(dict.fromkeys([*items.sequences, *items.partners]))
+
+
+def _pair_views(candidates: Sequence[Choice], parts: Parts, cache: Path | None) -> Iterator[View]:
+    for candidate in candidates:
+        known: dict[str, Floats] = {}
+        for part in (parts.fit, parts.choose, parts.score):
+            proteins = _proteins(part)
+            vectors = protein_features(candidate.encoder, proteins, cache)[:, candidate.columns]
+            known |= dict(zip(proteins, vectors, strict=True))
+        mean = np.mean([known[p] for p in _proteins(parts.fit)], axis=0)
+        features = [pair_features(known, p.sequences, p.partners, mean) for p in (parts.fit, parts.choose, parts.score)]
+        yield View({"features": candidate.label, "form": "products and differences"}, *features)
 
 
 def _protein_views(candidates: Sequence[Choice], parts: Parts, cache: Path | None) -> Iterator[View]:
@@ -237,7 +319,7 @@ def _residue_views(
     names = sorted(set("".join(texts)))
     fit, choose, truth = (np.array([names.index(letter) for letter in text]) for text in texts)
     units = np.repeat(np.arange(len(parts.score)), [len(r) for r in rows[2]])
-    labels = Labels(fit, choose, truth, len(names), NO_STRATA, units)
+    labels = Labels(fit, choose, truth, len(names), NO_STRATA, units, int((~np.isin(truth, fit)).sum()))
 
     def views() -> Iterator[View]:
         for candidate in able:

@@ -18,7 +18,19 @@ from numpy.typing import NDArray
 from limbeck.errors import InputError
 from limbeck.residues import InvalidResidue, clean
 
-__all__ = ["SEED", "Items", "Parts", "Size", "Splits", "Task", "hash_order", "numbers", "read_table", "sequences"]
+__all__ = [
+    "SEED",
+    "Items",
+    "Parts",
+    "Size",
+    "Splits",
+    "Task",
+    "family_parts",
+    "hash_order",
+    "numbers",
+    "read_table",
+    "sequences",
+]
 
 SEED = 0
 """Decides which proteins a scale takes and where train is cut; printed with every score."""
@@ -30,11 +42,12 @@ class Items:
 
     Attributes:
         sequences: n cleaned sequences.
-        labels: (n,) class names, values (float64), or for residue tasks strings as long as the sequence, with
-            ``"."`` where nothing is known.
+        labels: (n,) class names, values (float64), several labels joined by ``";"``, or for residue tasks strings as
+            long as the sequence, with ``"."`` where nothing is known.
         clusters: (n,) names of the units that the bootstrap draws; each protein by itself if empty.
         strata: (n,) names of the subsets within which ``spearman_within`` correlates; empty if there are none.
         groups: (n,) names of homology groups, which an inner split keeps whole; empty if there are none.
+        partners: (n,) of pairs, the second protein's sequence; empty else.
     """
 
     sequences: list[str]
@@ -42,27 +55,39 @@ class Items:
     clusters: NDArray[Any] = field(default_factory=lambda: np.empty(0, str))
     strata: NDArray[Any] = field(default_factory=lambda: np.empty(0, str))
     groups: NDArray[Any] = field(default_factory=lambda: np.empty(0, str))
+    partners: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.sequences)
 
     @property
     def residues(self) -> int:
-        return sum(map(len, self.sequences))
+        """Of the different proteins, each of which is encoded once."""
+        return sum(map(len, {*self.sequences, *self.partners}))
+
+    @property
+    def keys(self) -> list[str]:
+        """What tells items apart: the sequence, or both of a pair, in whichever order they stand."""
+        if not self.partners:
+            return self.sequences
+        return [" ".join(sorted(pair)) for pair in zip(self.sequences, self.partners, strict=True)]
 
     def take(self, rows: Iterable[int]) -> Items:
         """The proteins of these rows, in this order."""
         rows = np.fromiter(rows, np.intp)
-        columns = (self.labels, self.clusters, self.strata, self.groups)
-        return Items([self.sequences[i] for i in rows], *(c[rows] if len(c) else c for c in columns))
+        labels, clusters, strata, groups = (
+            c[rows] if len(c) else c for c in (self.labels, self.clusters, self.strata, self.groups)
+        )
+        partners = [self.partners[i] for i in rows] if self.partners else []
+        return Items([self.sequences[i] for i in rows], labels, clusters, strata, groups, partners)
 
     def without(self, others: set[str]) -> Items:
-        """Those whose sequence is not among ``others``; of equal sequences only the first."""
+        """Those whose key is not among ``others``; of equal keys only the first."""
         seen = set(others)
         rows = []
-        for row, sequence in enumerate(self.sequences):
-            if sequence not in seen:
-                seen.add(sequence)
+        for row, key in enumerate(self.keys):
+            if key not in seen:
+                seen.add(key)
                 rows.append(row)
         return self.take(rows)
 
@@ -89,8 +114,8 @@ class Parts:
         """SHA-256 over all sequences and labels."""
         text = hashlib.sha256()
         for part in (self.fit, self.choose, self.score):
-            for sequence, label in zip(part.sequences, part.labels, strict=True):
-                text.update(f"{sequence}\t{label}\n".encode())
+            for key, label in zip(part.keys, part.labels, strict=True):
+                text.update(f"{key}\t{label}\n".encode())
             text.update(b"\n")
         return text.hexdigest()
 
@@ -119,7 +144,8 @@ class Task:
     name: str
     question: str
     kind: str
-    """``"classes"``, ``"values"`` or ``"residues"`` (a class for each residue)."""
+    """``"classes"``, ``"values"``, ``"labels"`` (any number for each protein), ``"pairs"`` (a class for each pair of
+    proteins) or ``"residues"`` (a class for each residue)."""
     metrics: tuple[str, ...]
     """Names of :data:`limbeck.benchmarks.metrics.METRICS`; the first one counts in the mean over tasks."""
     folder: str
@@ -137,9 +163,15 @@ class Task:
     """``"probe"``, ``"nearest"``; the first one counts in the mean over tasks."""
     primary: bool = True
     """Whether it counts in the mean over tasks."""
+    caution: str = ""
+    """Why its score is worth less than it looks, where it is."""
 
     def here(self, data: Path) -> bool:
         return (data / self.folder).is_dir()
+
+    def whole(self, data: Path) -> bool:
+        """Whether all its files lie there."""
+        return all((data / name).is_file() for name in self.files)
 
     def checksums(self, data: Path) -> dict[str, str]:
         """SHA-256 (hex) of the files, by their path under the data folder."""
@@ -161,8 +193,8 @@ class Task:
         size = self.sizes[scale]
         published = self.read(data)
         test = published.test.without(set())
-        valid = published.valid.without(set(test.sequences))
-        train = published.train.without({*test.sequences, *valid.sequences})
+        valid = published.valid.without(set(test.keys))
+        train = published.train.without({*test.keys, *valid.keys})
         scored = _chosen(test if split == "test" else valid, size.test, size.longest)
         if size.scored_labels:
             train, valid = (p.take(np.flatnonzero(np.isin(p.labels, scored.labels))) for p in (train, valid))
@@ -174,12 +206,37 @@ class Task:
 
 def hash_order(items: Items) -> list[int]:
     """Rows in an order that only the seed and the sequences decide, not the file."""
-    keys = [hashlib.sha256(f"{SEED} {sequence}".encode()).digest() for sequence in items.sequences]
+    keys = [hashlib.sha256(f"{SEED} {key}".encode()).digest() for key in items.keys]
     return sorted(range(len(keys)), key=keys.__getitem__)
 
 
+def family_parts(sequences: list[str], families: NDArray[np.intp], shares: tuple[float, ...]) -> NDArray[np.intp]:
+    """A part for each protein, (n,) of 0, 1, ..., the same for all of a family; the seed and the sequences decide.
+
+    Args:
+        families: (n,) numbers.
+        shares: of the families in each part; they sum to 1.
+    """
+    first: dict[int, str] = {}
+    for family, sequence in zip(families.tolist(), sequences, strict=True):
+        first[family] = min(sequence, first.get(family, sequence))
+    edges = np.cumsum(shares)[:-1]
+    place = {
+        family: int(np.searchsorted(edges, _uniform(sequence), side="right")) for family, sequence in first.items()
+    }
+    return np.array([place[family] for family in families.tolist()], np.intp)
+
+
+def _uniform(text: str) -> float:
+    """A number between 0 and 1 that the seed and the text decide."""
+    digest = hashlib.sha256(f"{SEED} family {text}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
+
+
 def _chosen(items: Items, count: int | None, longest: int | None, per_label: int | None = None) -> Items:
-    rows = [row for row in hash_order(items) if longest is None or len(items.sequences[row]) <= longest]
+    both = zip(items.sequences, items.partners or items.sequences, strict=True)
+    lengths = [max(len(a), len(b)) for a, b in both]
+    rows = [row for row in hash_order(items) if longest is None or lengths[row] <= longest]
     if per_label is not None:
         seen: Counter[Any] = Counter()
         kept = []

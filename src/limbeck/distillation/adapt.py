@@ -56,13 +56,13 @@ such pass of the student, and one of the teacher forward only."""
 
 
 class FixedProjection(Student):
-    """A student whose map from context assignments to protein vectors stays as it is."""
+    """A student whose map to protein vectors stays as it is."""
 
     def __init__(self, config: StudentConfig) -> None:
         super().__init__(config)
         self.project.requires_grad_(False)
 
-    def follow(self, roots: Tensor) -> None:
+    def follow(self, pooled: Tensor) -> None:
         """Nothing: the average over proteins that is taken off is the start's."""
 
     @classmethod
@@ -88,12 +88,12 @@ class SelfDistillation(Objective):
         student: in training; not a part of this module.
         network: the teacher, the further-pretrained student; it is never changed.
         weight: what both losses are multiplied by.
-        pooling: ``"contexts"`` or ``"mean"``, whichever makes the students' protein vectors.
+        pooling: ``"combined"`` or ``"mean"``, whichever makes the students' protein vectors.
     """
 
     teacher = TEACHER
 
-    def __init__(self, student: Student, network: Student, *, weight: float = 1.0, pooling: str = "contexts") -> None:
+    def __init__(self, student: Student, network: Student, *, weight: float = 1.0, pooling: str = "combined") -> None:
         super().__init__()
         # In a tuple, for a module would own its parameters a second time.
         self._student = (student,)
@@ -119,7 +119,7 @@ class SelfDistillation(Objective):
         }
 
     def _pooled(self, outputs: Outputs) -> Tensor:
-        if self.pooling == "contexts":
+        if self.pooling == "combined":
             return outputs.vectors
         return (outputs.features.float() * outputs.mask).sum(1) / outputs.mask.sum(1)
 

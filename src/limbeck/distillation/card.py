@@ -157,7 +157,7 @@ def model_card(
     config: TrainingConfig,
     validation: Mapping[str, float],
     *,
-    pooling: str = "contexts",
+    pooling: str = "combined",
     nested: Sequence[int] = (),
     objectives: Sequence[str] = (),
     budget: Budget | None = None,
@@ -174,7 +174,7 @@ def model_card(
         teachers: in the order given.
         config: options of the run.
         validation: losses on held-out families, by name.
-        pooling: ``"contexts"`` or ``"mean"``.
+        pooling: ``"combined"`` or ``"mean"``.
         nested: as ``config.json`` states them, see :func:`limbeck.distillation.export.nested_dimensions`.
         objectives: names of the losses that were trained; by default those of ``validation``.
         budget: what the run cost.
@@ -230,8 +230,8 @@ def _facts(
 ) -> list[tuple[str, str]]:
     numbers = sum(int(np.prod(s)) for s in expected_shapes(shape.as_dict()).values())
     dilations = ", ".join(map(str, shape.dilations))
-    contexts = f"pooled over {shape.states:,} sequence contexts"
-    how = contexts if pooling == "contexts" else "the mean of the residue vectors"
+    combined = f"pooled from {shape.states:,} sequence contexts, the residue vectors and the composition"
+    how = combined if pooling == "combined" else "the mean of the residue vectors"
     facts = [
         ("network", f"{len(shape.dilations)} convolution blocks, width {shape.width}, kernel {shape.kernel}, "
                     f"dilations {dilations}"),
@@ -333,6 +333,6 @@ def _limits(shape: StudentConfig, corpus: Corpus, pooling: str) -> str:
         f"The corpus has proteins of {low:,} to {high:,} residues; what is unlike them was never seen.",
         "A vector describes the sequence as it is given, tags and signal peptides included.",
     ]
-    if pooling == "contexts":
-        limits.append("Protein vectors are pooled contexts, not means of the residue vectors.")
+    if pooling == "combined":
+        limits.append("Protein vectors are pooled contexts and more, not means of the residue vectors.")
     return "## Limits\n\n" + "\n".join(f"- {limit}" for limit in limits)

@@ -174,8 +174,8 @@ def distill(
     if not fabric.is_global_zero:
         return output
     # Pooling over contexts is worth something only if a teacher or the families trained it.
-    pooling = "contexts" if taught or proteins.profiles is not None else "mean"
-    if pooling == "contexts":
+    pooling = "combined" if taught or proteins.profiles is not None else "mean"
+    if pooling == "combined":
         fit_projection(
             trained,
             proteins,

@@ -59,11 +59,11 @@ def export(
         name: of the student.
         version: of its weights.
         license: SPDX identifier, or ``"unknown"``.
-        pooling: ``"contexts"`` or ``"mean"``.
+        pooling: ``"combined"`` or ``"mean"``.
         card: the text of ``README.md``; see :func:`limbeck.distillation.card.model_card`.
         run: the content of ``training.json``; see :func:`run_record`.
         nested: how many leading numbers of a protein vector serve alone. By default those of ``DIMENSIONS`` below
-            the student's width if it pools over contexts, whose projection orders its numbers by variance; none if
+            the student's width if its pooling is combined, whose projection orders its numbers by variance; none if
             it pools by the mean. Give ``()`` for a student whose projection was not fitted.
     """
     width = student.config.width
@@ -97,7 +97,7 @@ def as_encoder(student: Student, pooling: str, name: str = "student") -> Student
 def nested_dimensions(width: int, pooling: str, nested: Sequence[int] | None = None) -> list[int]:
     """What ``config.json`` states: ascending, the whole width last; a single number where none is nested."""
     if nested is None:
-        nested = DIMENSIONS if pooling == "contexts" else ()
+        nested = DIMENSIONS if pooling == "combined" else ()
     return [*sorted(d for d in set(nested) if 0 < d < width), width]
 
 

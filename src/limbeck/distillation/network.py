@@ -36,8 +36,9 @@ class Outputs(NamedTuple):
     """(batch, length, 20) log-probabilities of residues among the relatives."""
     vectors: Tensor
     """(batch, width) protein vectors."""
-    roots: Tensor
-    """(batch, states) square roots of the proteins' mean context assignments, which the vectors are projected from."""
+    pooled: Tensor
+    """(batch, states + width + 20) what the vectors are projected from: square roots of the proteins' mean context
+    assignments, means of their residue vectors, square roots of their composition."""
 
 
 class Subnetwork(NamedTuple):
@@ -89,13 +90,18 @@ class Student(nn.Module):
         self.blocks = nn.ModuleList(blocks)
         self.norm = nn.LayerNorm(config.width)
         self.contexts = nn.Linear(config.width, config.states)
-        self.project = nn.Linear(config.states, config.width, bias=False)
-        self.register_buffer("center", torch.full((config.states,), config.states**-0.5))
+        pooled = config.states + config.width + len(RESIDUES)
+        self.project = nn.Linear(pooled, config.width, bias=False)
+        self.register_buffer("center", torch.zeros(pooled))
+        self.center[: config.states] = config.states**-0.5
         self.profile = nn.Linear(config.width, len(RESIDUES))
         # Each block adds to the stream: keep the sum's scale at depth.
         for block in blocks:
             nn.init.normal_(block.out.weight, std=0.5 * (config.inner * len(config.dilations)) ** -0.5)
-        nn.init.orthogonal_(self.project.weight)
+        # Training sees contexts alone at first: residue vectors vary more, and would drown them. The projection that a
+        # finished student has is fitted (:mod:`limbeck.distillation.projection`).
+        nn.init.zeros_(self.project.weight)
+        nn.init.orthogonal_(self.project.weight[:, : config.states])
 
     def residues(self, ids: Tensor, mask: Tensor, part: Subnetwork | None = None) -> Tensor:
         """Residue features (batch, length, width) of ids (batch, length) under a 0/1 mask (batch, length, 1)."""
@@ -107,10 +113,10 @@ class Student(nn.Module):
                 x = block(x, mask, part.channels, part.scale)
         return self.norm(x)
 
-    def follow(self, roots: Tensor) -> None:
-        """Move ``center``, what all proteins share, towards the mean (states,) of ``Outputs.roots`` over a batch."""
+    def follow(self, pooled: Tensor) -> None:
+        """Move ``center``, what all proteins share, towards the mean of ``Outputs.pooled`` over a batch."""
         with torch.no_grad():
-            self.center.lerp_(roots, CENTER_MOMENTUM)
+            self.center.lerp_(pooled, CENTER_MOMENTUM)
 
     def forward(self, ids: Tensor, mask: Tensor, part: Subnetwork | None = None) -> Outputs:
         """Everything that an objective may look at; arguments as for :meth:`residues`."""
@@ -121,5 +127,7 @@ class Student(nn.Module):
         profile = F.log_softmax(self.profile(features).float(), dim=-1)
         # The square root is Hellinger's: it lets rare contexts speak beside frequent ones. All proteins share most of
         # it, so what they share is taken off before the projection.
-        roots = mean.clamp_min(1e-12).sqrt()
-        return Outputs(mask, features, contexts, profile, self.project(roots - self.center), roots)
+        composition = (F.one_hot(ids, PAD_ID + 1)[..., : len(RESIDUES)] * mask).sum(1) / lengths
+        means = (features.float() * mask).sum(1) / lengths
+        pooled = torch.cat([mean.clamp_min(1e-12).sqrt(), means, composition.clamp_min(1e-12).sqrt()], dim=1)
+        return Outputs(mask, features, contexts, profile, self.project(pooled - self.center), pooled)

@@ -1,8 +1,12 @@
-"""The last step of a training run: fit the map from context assignments to protein vectors in closed form.
+"""The last step of a training run: fit the map from what is pooled over a protein to its vector in closed form.
 
-Some contexts vary together over whole folds and swamp the rest in a nearest-neighbour search. Principal components
-of the student's own assignments, each scaled by its standard deviation to a power of -1/2, even that out half-way;
-full whitening (a power of -1) would let the noise of the smallest components in.
+Three things are pooled: assignments to sequence contexts, which tell relatives, residue vectors, which tell what the
+contexts were not taught, and the composition. Each is brought to a variance of its own (:data:`SHARES`) before
+principal components are taken of all together.
+
+Some contexts vary together over whole folds and swamp the rest in a nearest-neighbour search. Each component, scaled by
+its standard deviation to a power of -1/2, evens that out half-way; full whitening (a power of -1) would let the noise
+of the smallest components in.
 
 A component of standard deviation s gives a number of standard deviation s to the power of 1/2, so the numbers of a
 protein vector come in the order of their variance over proteins, and the first k of them serve alone
@@ -15,42 +19,49 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from limbeck.distillation.config import StudentConfig
 from limbeck.distillation.corpus import CROP_LENGTHS, Corpus
 from limbeck.distillation.network import Student
+from limbeck.residues import RESIDUES
 
-__all__ = ["fit_projection", "principal_components"]
+__all__ = ["fit_projection", "principal_components", "projection"]
 
 SAMPLE_PROTEINS = 6000
 ROWS = 32
 POWER = -0.5
+SHARES = (1.0, 1.5, 0.5)
+"""Standard deviations over proteins to which contexts, residue vectors and composition are brought. Chosen on training
+and validation proteins of the probes (``results/model/pooling.py``)."""
 
 
-def principal_components(roots: Tensor, width: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean, first principal components and standard deviations of protein vectors.
+def principal_components(pooled: Tensor, width: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean, first principal components and standard deviations of what was pooled.
 
     Args:
-        roots: (n, states).
-        width: how many components, at most ``states``.
+        pooled: (n, numbers).
+        width: how many components, at most ``numbers``.
 
     Returns:
-        Mean (states,), components (width, states) and deviations (width,); where there are fewer proteins than
+        Mean (numbers,), components (width, numbers) and deviations (width,); where there are fewer proteins than
         components, the rest are any orthogonal directions and deviate by nothing. Deviations descend. The largest
         entry of a component is positive: its sign is arbitrary, and would else be the linear algebra library's.
     """
-    center = roots.mean(0)
-    _, scale, components = torch.linalg.svd(roots - center, full_matrices=len(roots) < roots.shape[1])
-    components = components[:width]
+    # Of the covariance in double precision: a singular value decomposition of thousands of proteins in single precision
+    # was seen to come back with components that were not orthogonal.
+    exact = pooled.double()
+    center = exact.mean(0)
+    centred = exact - center
+    variances, axes = torch.linalg.eigh(centred.T @ centred / len(pooled))
+    components = axes.flip(1).T[:width]
     largest = components.gather(1, components.abs().argmax(1, keepdim=True))
     components = components * torch.where(largest < 0, -1.0, 1.0)
-    deviations = torch.zeros(width)
-    found = min(width, len(scale))
-    deviations[:found] = scale[:found] / len(roots) ** 0.5
-    return center, components, deviations
+    deviations = variances.flip(0)[:width].clamp_min(0).sqrt()
+    return center.float(), components.float(), deviations.float()
 
 
 @torch.no_grad()
 def fit_projection(student: Student, corpus: Corpus, *, device: str = "cpu", bf16: bool = False) -> None:
-    """Set the student's ``center`` and ``project`` from its assignments over training proteins, one a family.
+    """Set the student's ``center`` and ``project`` from what it pools over training proteins, one a family.
 
     Over those proteins the variance of the numbers of a protein vector descends.
 
@@ -65,7 +76,7 @@ def fit_projection(student: Student, corpus: Corpus, *, device: str = "cpu", bf1
     _, first = np.unique(corpus.families[training], return_index=True)
     sample = training[np.sort(first)][:SAMPLE_PROTEINS]
     sample = sample[np.argsort(corpus.lengths[sample], kind="stable")]
-    roots = []
+    pooled = []
     student.eval()
     for proteins in np.array_split(sample, -(-len(sample) // ROWS)):
         length = min(CROP_LENGTHS[-1], int(corpus.lengths[proteins].max()))
@@ -73,12 +84,34 @@ def fit_projection(student: Student, corpus: Corpus, *, device: str = "cpu", bf1
         ids = torch.from_numpy(batch.ids.astype(np.int64)).to(device)
         mask = torch.from_numpy(batch.mask).to(device)[..., None].float()
         with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=bf16):
-            assignments = student(ids, mask).contexts.exp()
-        roots.append(((assignments * mask).sum(1) / mask.sum(1)).clamp_min(1e-12).sqrt().cpu())
-    center, components, deviations = principal_components(torch.cat(roots), student.config.width)
+            pooled.append(student(ids, mask).pooled.float().cpu())
+    center, weight = projection(torch.cat(pooled), student.config)
+    student.project.weight.copy_(weight)
+    student.center.copy_(center)
+
+
+def projection(pooled: Tensor, config: StudentConfig) -> tuple[Tensor, Tensor]:
+    """The map from what is pooled over a protein to its vector.
+
+    Args:
+        pooled: (n, states + width + 20) of n proteins, as in :class:`limbeck.distillation.network.Outputs`.
+        config: the student's.
+
+    Returns:
+        ``center`` (states + width + 20,), and ``weight`` (width, states + width + 20), so that
+        ``(pooled - center) @ weight.T`` are protein vectors.
+    """
+    parts = pooled.split((config.states, config.width, len(RESIDUES)), dim=1)
+    totals = (part.var(0, correction=0).sum().sqrt().clamp_min(1e-12) for part in parts)
+    scale = torch.cat(
+        [
+            torch.full((part.shape[1],), share / float(total))
+            for part, share, total in zip(parts, SHARES, totals, strict=True)
+        ]
+    )
+    center, components, deviations = principal_components(pooled * scale, config.width)
     largest = deviations.max().clamp_min(1e-12)
     # Directions in which the sample hardly varies tell nothing; they must not be blown up.
     weight = components * (deviations.clamp_min(1e-3 * largest) ** POWER)[:, None]
     spread = (deviations.clamp_min(1e-3 * largest) ** (1 + POWER)).square().mean().sqrt()
-    student.project.weight.copy_(weight / spread)
-    student.center.copy_(center)
+    return center / scale, weight / spread * scale

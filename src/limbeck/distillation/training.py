@@ -198,7 +198,7 @@ class _Run:
             pairs=any(isinstance(objective, FamilyContrast) for objective in objectives),
         )
         self.validation = BatchDraw(corpus, config.batch_residues, seed=1, validation=True)
-        self.roots: list[Tensor] = []
+        self.pooled: list[Tensor] = []
         self.seen, self.spent = 0, 0.0
 
     def losses(self, batch: Batch, part: Subnetwork | None = None) -> tuple[dict[str, tuple[str, Tensor]], Outputs]:
@@ -260,15 +260,15 @@ class _Run:
             raise InputError(f"the gradient is not finite at step {step}; lower --learning-rate")
         self.optimizer.step()
         # Once a step, over all processes and micro-batches: they all saw the same centre.
-        self.distiller.student.follow(processes.mean(torch.stack(self.roots).mean(0)))
-        self.roots.clear()
+        self.distiller.student.follow(processes.mean(torch.stack(self.pooled).mean(0)))
+        self.pooled.clear()
         if self.config.ema:
             self.average.update()
         return sums
 
     def _backward(self, rows: Batch, part: Subnetwork | None, step: int) -> dict[str, float]:
         losses, outputs = self.losses(rows, part)
-        self.roots.append(outputs.roots.detach().mean(0))
+        self.pooled.append(outputs.pooled.detach().mean(0))
         by_teacher: dict[str, Tensor] = {}
         for teacher, loss in losses.values():
             by_teacher[teacher] = by_teacher.get(teacher, 0) + loss.detach()

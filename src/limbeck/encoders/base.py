@@ -40,7 +40,8 @@ class Encoder(Protocol):
     license: str
     """SPDX identifier of the weights' licence, or ``"unknown"``."""
     pooling: str
-    """How residues become one vector: ``"mean"``, ``"sqrt-mean"``, ``"contexts"``, ``"counts"``."""
+    """How residues become one vector: ``"mean"``, ``"sqrt-mean"``, ``"contexts"``, ``"combined"``,
+    ``"counts"``."""
     precision: str
     """Numeric mode of the computation: ``"f32"``, ``"bf16"``, ``"f16"``, ``"f64"``."""
     fingerprint: str

@@ -2,16 +2,14 @@
 
 A student is a folder with ``config.json``, ``model.safetensors`` and a model card ``README.md``, and with files that
 other libraries need (``docs/student-folder.md``). Its network is
-:class:`limbeck.distillation.network.Student`; here the same computation is built as an OpenVINO graph from the
-weights, compiled for the machine on first use, and the compiled graph is cached.
+:class:`limbeck.distillation.network.Student`; here the same computation runs as an OpenVINO graph
+(:mod:`limbeck.encoders.student_graph`), compiled for the machine on first use; the compiled graph is cached.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import sys
 from collections.abc import Sequence
 from functools import cached_property
 from importlib import resources
@@ -25,13 +23,23 @@ from safetensors.numpy import load_file
 
 from limbeck.encoders.base import OnBatch, ResidueEncoder
 from limbeck.encoders.registry import EncoderInfo, Family, Options, folder_config
+from limbeck.encoders.student_graph import (
+    Weights,
+    block_graph,
+    cache_directory,
+    compile_graph,
+    network_graph,
+    pooling_graph,
+)
 from limbeck.errors import InputError
-from limbeck.residues import PAD_ID, to_ids
+from limbeck.residues import PAD_ID, RESIDUES, to_ids
 
 __all__ = [
     "DEFAULT_NAME",
     "RANDOM_NAME",
     "StudentEncoder",
+    "Weights",
+    "cache_directory",
     "load_student",
     "random_student",
     "student_files",
@@ -40,13 +48,11 @@ __all__ = [
 
 DEFAULT_NAME = "limbeck-9m"
 RANDOM_NAME = "random-student"
-POOLINGS = ("contexts", "mean")
+POOLINGS = ("combined", "mean")
 PRECISIONS = ("f32", "bf16")
 DEFAULTS = Options()
 LENGTH_STEP = 16
 """Batches are padded to a multiple of this, so that few shapes occur and each is prepared once."""
-
-Weights = dict[str, NDArray[np.floating]]
 
 
 class StudentEncoder(ResidueEncoder):
@@ -56,8 +62,9 @@ class StudentEncoder(ResidueEncoder):
         name: what users call it.
         config: the content of ``config.json``; see :class:`limbeck.distillation.network.StudentConfig` for its shape.
         weights: tensors by name, as in ``model.safetensors``.
-        options: ``pooling`` is ``"contexts"`` (default: the square root of the mean context assignment, projected)
-            or ``"mean"`` (mean of the residue vectors), by default what ``config`` says;
+        options: ``pooling`` is ``"combined"`` (the square root of the mean context assignment, the mean of the residue
+            vectors and the square root of the composition, projected together) or ``"mean"`` (mean of the residue
+            vectors), by default what ``config`` says;
             ``precision`` is ``"f32"``, ``"bf16"``, or ``"auto"``: bf16 where the processor multiplies bf16 matrices,
             else f32; ``dimension`` is how many leading numbers of the protein vector to give, one of the
             configuration's ``nested_dimensions``. Residue vectors are not nested, so there are none then.
@@ -79,6 +86,7 @@ class StudentEncoder(ResidueEncoder):
         self.version = str(config["version"])
         self.license = str(config["license"])
         self._width = int(shape["width"])
+        self._states = int(shape["states"])
         self.dimension = _nested_dimension(name, config, self.pooling, options.dimension)
         self.parameters = sum(value.size for value in weights.values())
         self.precision = _resolve_precision(options.precision)
@@ -98,19 +106,23 @@ class StudentEncoder(ResidueEncoder):
         return [f[: len(w)] for f, w in zip(features, windows, strict=True)]
 
     def pooled_sums(self, windows: list[str], owned: list[slice]) -> NDArray[np.float32]:
-        return self._infer(self.pooling, *_padded(windows, owned))[0]
+        return self._with_composition(self._infer(self.pooling, *_padded(windows, owned))[0], windows, owned)
 
     def pooled_sums_and_features(
         self, windows: list[str], owned: list[slice]
     ) -> tuple[NDArray[np.float32], list[NDArray[np.float32]]]:
         self.check_residues()
         sums, features = self._infer(f"{self.pooling} and residues", *_padded(windows, owned))
+        sums = self._with_composition(sums, windows, owned)
         return sums, [f[: len(w)] for f, w in zip(features, windows, strict=True)]
 
     def pooled_rows(self, windows: list[str]) -> list[NDArray[np.float32]]:
         ids, _ = _padded(windows, [slice(None)] * len(windows))
-        rows = self._infer("residues" if self.pooling == "mean" else "contexts of residues", ids)[0]
-        return [r[: len(w)] for r, w in zip(rows, windows, strict=True)]
+        rows = self._infer("residues" if self.pooling == "mean" else "combined of residues", ids)[0]
+        found = [r[: len(w)] for r, w in zip(rows, windows, strict=True)]
+        if self.pooling == "mean":
+            return found
+        return [np.concatenate([r, _one_hot(w)], axis=1) for r, w in zip(found, windows, strict=True)]
 
     def states(self, sequence: str) -> Any:
         """The input of each block and the output of the last for one protein, each (length, width) float32."""
@@ -134,6 +146,7 @@ class StudentEncoder(ResidueEncoder):
             ranges = wider
         stacked, owned = _stacked(values)
         sums, features = self._infer(f"{self.pooling} of the last block", stacked, owned)
+        sums = self._with_composition(sums, variants, [slice(a, b) for a, b in ranges])
         return sums, [f[: b - a] for f, (a, b) in zip(features, ranges, strict=True)]
 
     def changed_tokens(self, start: int, stop: int, length: int) -> float:
@@ -146,9 +159,24 @@ class StudentEncoder(ResidueEncoder):
     def finish(self, means: NDArray[np.float64]) -> NDArray[np.floating]:
         if self.pooling == "mean":
             return means
-        # Rounding can leave a mean of probabilities a hair below zero.
-        roots = np.sqrt(np.maximum(means, 1e-12))
-        return (roots - self._weights["center"]) @ self._weights["project.weight"][: self.dimension].T
+        return (self.pooled(means) - self._weights["center"]) @ self._weights["project.weight"][: self.dimension].T
+
+    def pooled(self, means: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What protein vectors are projected from, (n, states + width + 20), of the averages over their residues."""
+        result = np.array(means)
+        for part in (slice(0, self._states), slice(self._states + self._width, None)):
+            # Rounding can leave a mean of probabilities a hair below zero.
+            result[:, part] = np.sqrt(np.maximum(result[:, part], 1e-12))
+        return result
+
+    def _with_composition(
+        self, sums: NDArray[np.float32], windows: list[str], owned: list[slice]
+    ) -> NDArray[np.float32]:
+        """With the counts of the 20 residues appended, where they are pooled: (n, states + width + 20)."""
+        if self.pooling == "mean":
+            return sums
+        counts = [_one_hot(w[kept]).sum(axis=0) for w, kept in zip(windows, owned, strict=True)]
+        return np.concatenate([sums, np.stack(counts)], axis=1)
 
     def encode_residues(self, sequences: Sequence[str], on_batch: OnBatch | None = None) -> list[NDArray[np.float32]]:
         self.check_residues()
@@ -183,12 +211,14 @@ class StudentEncoder(ResidueEncoder):
         if output not in self._models:
             if output.startswith("block "):
                 block = int(output.removeprefix("block "))
-                graph = _block_graph(self._weights, block, self._dilations[block])
+                graph = block_graph(self._weights, block, self._dilations[block])
             elif output.endswith(" of the last block"):
-                graph = _pooling_graph(self._weights, output.split(" ")[0])
+                graph = pooling_graph(self._weights, output.split(" ")[0])
             else:
-                graph = _graph(self._weights, self._dilations, output)
-            self._models[output] = _compile(graph, self.precision, self._threads)
+                # Sums of inputs would be rounded to bfloat16 once more.
+                minimal = self.precision == "f32"
+                graph = network_graph(self._weights, self._dilations, output, minimal)
+            self._models[output] = compile_graph(graph, self.precision, self._threads)
         return self._models[output]
 
     @cached_property
@@ -213,6 +243,14 @@ def _padded(windows: list[str], owned: list[slice]) -> tuple[NDArray[np.int32], 
         ids[row, : len(window)] = to_ids(window)
         weights[row, : len(window)][kept] = 1.0
     return ids, weights
+
+
+def _one_hot(sequence: str) -> NDArray[np.float32]:
+    """(length, 20); an unknown residue is none of them."""
+    return _ONE_HOT[to_ids(sequence)]
+
+
+_ONE_HOT = np.eye(PAD_ID + 1, len(RESIDUES), dtype=np.float32)
 
 
 def _around(
@@ -253,133 +291,6 @@ def _stacked(values: list[NDArray[np.float32]]) -> tuple[NDArray[np.float32], ND
     return stacked, owned
 
 
-def _linear(x: Any, weights: Weights, name: str) -> Any:
-    from openvino import opset13 as op
-
-    product = op.matmul(x, op.constant(weights[f"{name}.weight"]), False, True)
-    return op.add(product, op.constant(weights[f"{name}.bias"]))
-
-
-def _norm(x: Any, weights: Weights, name: str) -> Any:
-    from openvino import opset13 as op
-
-    scaled = op.mvn(x, op.constant(np.array([-1], np.int64)), True, 1e-5, "inside_sqrt")
-    scaled = op.multiply(scaled, op.constant(weights[f"{name}.weight"]))
-    return op.add(scaled, op.constant(weights[f"{name}.bias"]))
-
-
-def _block(x: Any, mask: Any, weights: Weights, index: int, dilation: int, pad: int) -> Any:
-    """What a block adds to its input (batch, length, width), shorter by what the filters see beyond ``pad``."""
-    from openvino import opset13 as op
-
-    name = f"blocks.{index}"
-    to_channels, to_length = (op.constant(np.array(o, np.int64)) for o in ([0, 2, 1], [0, 2, 1]))
-    h = op.transpose(op.multiply(_norm(x, weights, f"{name}.norm"), mask), to_channels)
-    h = op.convolution(h, op.constant(weights[f"{name}.conv.weight"]), [1], [pad], [pad], [dilation])
-    h = op.transpose(h, to_length)
-    h = op.gelu(op.add(h, op.constant(weights[f"{name}.conv.bias"])), "tanh")
-    return _linear(h, weights, f"{name}.out")
-
-
-def _block_graph(weights: Weights, index: int, dilation: int) -> Any:
-    """One block on pieces of proteins: inputs (batch, length, width) and where there are residues, (batch, length, 1);
-    output shorter by what the filters see on either side."""
-    import openvino as ov
-    from openvino import opset13 as op
-
-    reach = dilation * (weights[f"blocks.{index}.conv.weight"].shape[2] // 2)
-    # The runtime tries the graph with some length of its own, which must leave something to compute.
-    length = ov.Dimension(2 * reach + 1, -1)
-    x = op.parameter(ov.PartialShape([-1, length, weights["embed.weight"].shape[1]]), np.float32, name="x")
-    mask = op.parameter(ov.PartialShape([-1, length, 1]), np.float32, name="mask")
-    start, stop, step, axis = (op.constant(np.array([v], np.int64)) for v in (reach, -reach, 1, 1))
-    middle = op.slice(x, start, stop, step, axis)
-    return ov.Model([op.add(middle, _block(x, mask, weights, index, dilation, 0))], [x, mask], f"student-block-{index}")
-
-
-def _pooling_graph(weights: Weights, pooling: str) -> Any:
-    """From the last block's output (batch, length, width) and what is owned of it, (batch, length), to sums and to
-    features."""
-    import openvino as ov
-    from openvino import opset13 as op
-
-    x = op.parameter([-1, -1, weights["embed.weight"].shape[1]], np.float32, name="x")
-    owned = op.parameter([-1, -1], np.float32, name="owned")
-    features = _norm(x, weights, "norm")
-    return ov.Model([_sums(features, owned, weights, pooling), features], [x, owned], f"student-pool-{pooling}")
-
-
-def _sums(features: Any, owned: Any, weights: Weights, pooling: str) -> Any:
-    """Sums over the owned residues, (batch, width or states), of the features or of the context assignments."""
-    from openvino import opset13 as op
-
-    pooled = op.softmax(_linear(features, weights, "contexts"), -1) if pooling == "contexts" else features
-    row = op.unsqueeze(owned, op.constant(np.array(1, np.int64)))
-    return op.squeeze(op.matmul(row, pooled, False, False), op.constant(np.array(1, np.int64)))
-
-
-def _graph(weights: Weights, dilations: list[int], output: str) -> Any:
-    """The student as an OpenVINO model.
-
-    Inputs: ids (batch, length) int32 and, for sums, owned (batch, length) float32.
-    Output: residue features (batch, length, width) (``"residues"``), the input of each block and the output of the last
-    (``"states"``), context assignments (batch, length, states) (``"contexts of residues"``), or sums over the owned
-    residues: of the features (``"mean"``) or of the context assignments (``"contexts"``), followed by the features for
-    ``"... and residues"``.
-    """
-    import openvino as ov
-    from openvino import opset13 as op
-
-    ids = op.parameter([-1, -1], np.int32, name="ids")
-    is_residue = op.not_equal(ids, op.constant(np.array(PAD_ID, np.int32)))
-    mask = op.unsqueeze(op.convert(is_residue, "f32"), op.constant(np.array(2, np.int64)))
-    states = [op.gather(op.constant(weights["embed.weight"]), ids, op.constant(np.array(0, np.int64)))]
-    for index, dilation in enumerate(dilations):
-        pad = dilation * (weights[f"blocks.{index}.conv.weight"].shape[2] // 2)
-        states.append(op.add(states[-1], _block(states[-1], mask, weights, index, dilation, pad)))
-    if output == "states":
-        return ov.Model(states, [ids], "student-states")
-    features = _norm(states[-1], weights, "norm")
-    if output == "residues":
-        return ov.Model([features], [ids], "student-residues")
-    if output.endswith("of residues"):
-        assigned = op.softmax(_linear(features, weights, "contexts"), -1)
-        return ov.Model([assigned], [ids], "student-contexts-of-residues")
-
-    owned = op.parameter([-1, -1], np.float32, name="owned")
-    sums = _sums(features, owned, weights, output.split(" ")[0])
-    outputs = [sums, features] if output.endswith("and residues") else [sums]
-    return ov.Model(outputs, [ids, owned], f"student-{output}")
-
-
-def _compile(model: Any, precision: str, threads: int | None) -> Any:
-    import openvino as ov
-
-    core = ov.Core()
-    properties: dict[str, Any] = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
-    if threads:
-        properties["INFERENCE_NUM_THREADS"] = threads
-    try:
-        cache_directory().mkdir(parents=True, exist_ok=True)
-        properties["CACHE_DIR"] = str(cache_directory())
-    except (OSError, RuntimeError):
-        pass  # no home, or a read-only one, only costs the compilation at each start
-    return core.compile_model(model, "CPU", properties)
-
-
-def cache_directory() -> Path:
-    """Where compiled graphs are kept: ``$LIMBECK_CACHE``, else the user's cache folder."""
-    if chosen := os.environ.get("LIMBECK_CACHE"):
-        return Path(chosen)
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "limbeck"
-
-
 def _resolve_precision(precision: str) -> str:
     if precision != "auto":
         return precision
@@ -403,7 +314,7 @@ def _nested_dimension(name: str, config: dict[str, Any], pooling: str, wanted: i
     if wanted is None or wanted == width:
         return width
     nested = config.get("nested_dimensions", [])
-    allowed = sorted({int(d) for d in nested if 0 < d < width} | {width}) if pooling == "contexts" else [width]
+    allowed = sorted({int(d) for d in nested if 0 < d < width} | {width}) if pooling == "combined" else [width]
     if wanted not in allowed:
         listed = ", ".join(map(str, allowed))
         raise InputError(f"{name} with pooling {pooling} has no dimension {wanted}; choose from: {listed}")
@@ -428,8 +339,8 @@ def expected_shapes(shape: dict[str, Any]) -> dict[str, tuple[int, ...]]:
         "norm.bias": (width,),
         "contexts.weight": (states, width),
         "contexts.bias": (states,),
-        "center": (states,),
-        "project.weight": (width, states),
+        "center": (states + width + len(RESIDUES),),
+        "project.weight": (width, states + width + len(RESIDUES)),
         "profile.weight": (20, width),
         "profile.bias": (20,),
     }
@@ -494,10 +405,8 @@ def random_student(options: Options = DEFAULTS, seed: int = 0) -> StudentEncoder
     for key, shape in expected_shapes(config["limbeck"]).items():
         if key.endswith("norm.weight"):
             weights[key] = np.ones(shape)
-        elif key.endswith("bias"):
+        elif key.endswith("bias") or key == "center":
             weights[key] = np.zeros(shape)
-        elif key == "center":
-            weights[key] = np.full(shape, shape[0] ** -0.5)
         elif key.startswith("embed"):
             weights[key] = rng.normal(size=shape)
         else:

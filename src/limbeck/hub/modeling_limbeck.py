@@ -35,7 +35,8 @@ class LimbeckConfig(PretrainedConfig):
 
     Args:
         limbeck: ``width``, ``inner``, ``kernel``, ``dilations`` and ``states`` of the network.
-        pooling: ``"contexts"`` (square root of the mean context assignment, centred and projected) or ``"mean"``.
+        pooling: ``"combined"`` (square root of the mean context assignment, mean of the residue vectors and square
+            root of the composition, centred and projected) or ``"mean"``.
         pad_token_id: the id that stands where there is no residue.
     """
 
@@ -44,12 +45,12 @@ class LimbeckConfig(PretrainedConfig):
     def __init__(
         self,
         limbeck: dict[str, Any] | None = None,
-        pooling: str = "contexts",
+        pooling: str = "combined",
         pad_token_id: int = PAD_ID,
         **kwargs: Any,
     ) -> None:
-        if pooling not in ("contexts", "mean"):
-            raise ValueError(f"pooling must be contexts or mean, not {pooling!r}")
+        if pooling not in ("combined", "mean"):
+            raise ValueError(f"pooling must be combined or mean, not {pooling!r}")
         self.limbeck = SHAPE | (limbeck or {})
         self.pooling = pooling
         super().__init__(**kwargs)
@@ -116,8 +117,8 @@ class LimbeckModel(PreTrainedModel):
         )
         self.norm = nn.LayerNorm(width)
         self.contexts = nn.Linear(width, states)
-        self.project = nn.Linear(states, width, bias=False)
-        self.register_buffer("center", torch.full((states,), states**-0.5))
+        self.project = nn.Linear(states + width + RESIDUES, width, bias=False)
+        self.register_buffer("center", torch.zeros(states + width + RESIDUES))
         self.profile = nn.Linear(width, RESIDUES)
         self.post_init()
 
@@ -145,21 +146,26 @@ class LimbeckModel(PreTrainedModel):
         features = self.norm(x)
         output = LimbeckOutput(
             last_hidden_state=features,
-            pooler_output=self._pooled(features, mask),
+            pooler_output=self._pooled(input_ids, features, mask),
             log_probabilities=F.log_softmax(self.profile(features).float(), dim=-1),
         )
         return output.to_tuple() if return_dict is False else output
 
-    def _pooled(self, features: Tensor, mask: Tensor) -> Tensor:
+    def _pooled(self, input_ids: Tensor, features: Tensor, mask: Tensor) -> Tensor:
         """Protein vectors (batch, width). Sums over a whole protein are taken in single precision."""
-        of_mean = self.config.pooling == "mean"
-        values = features.float() if of_mean else F.softmax(self.contexts(features).float(), dim=-1)
-        mean = (values * mask.float()).sum(1) / mask.float().sum(1)
-        if of_mean:
+        mean = _mean(features, mask)
+        if self.config.pooling == "mean":
             return mean.to(features.dtype)
-        roots = mean.clamp_min(1e-12).sqrt() - self.center.float()
-        vectors: Tensor = self.project(roots.to(features.dtype))
+        contexts = _mean(F.softmax(self.contexts(features).float(), dim=-1), mask)
+        composition = _mean(F.one_hot(input_ids, PAD_ID + 1)[..., :RESIDUES], mask)
+        pooled = torch.cat([contexts.clamp_min(1e-12).sqrt(), mean, composition.clamp_min(1e-12).sqrt()], dim=1)
+        vectors: Tensor = self.project((pooled - self.center.float()).to(features.dtype))
         return vectors
+
+
+def _mean(values: Tensor, mask: Tensor) -> Tensor:
+    """The mean over the residues of each protein: (batch, ...) of (batch, length, ...)."""
+    return (values.float() * mask.float()).sum(1) / mask.float().sum(1)
 
 
 LimbeckConfig.register_for_auto_class()

@@ -26,6 +26,14 @@ def _folds(data: Path) -> Splits:
     return Splits(*(items.take(r) for r in rows))
 
 
+def _membrane(data: Path) -> Splits:
+    path = data / FOLDS
+    table = read_table(path, "sequence", "membrane", "fold")
+    folds = np.array(table["fold"])
+    items = Items(sequences(path, table["sequence"]), np.array(table["membrane"]), groups=folds)
+    return Splits(*(items.take(np.flatnonzero(np.isin(folds, part))) for part in (["0", "1", "2"], ["3"], ["4"])))
+
+
 def _first(data: Path, test: str) -> Splits:
     path = data / FIRST
     table = read_table(path, "sequence", "location", "split")
@@ -36,7 +44,10 @@ def _first(data: Path, test: str) -> Splits:
     return Splits(*(items.take(np.flatnonzero(split == part)) for part in ("train", "valid", test)))
 
 
-def _deeploc1(name: str, test: str, split: str) -> Task:
+_SIZES = {"full": Size(), "small": Size(train=350, valid=100, test=300, longest=500)}
+
+
+def _deeploc1(name: str, test: str, split: str, **sizes: Size) -> Task:
     return Task(
         name=name,
         question="one of 10 places in the cell",
@@ -49,7 +60,7 @@ def _deeploc1(name: str, test: str, split: str) -> Task:
         citation="Almagro Armenteros et al. 2017, doi:10.1093/bioinformatics/btx431; "
         "Staerk et al. 2021, doi:10.1093/bioadv/vbab035",
         license="MIT (the repositories copied from)",
-        sizes={"full": Size()},
+        sizes={**_SIZES, **sizes},
         primary=False,
     )
 
@@ -68,6 +79,24 @@ TASKS = [
         license="none stated in the copy (DeepLoc-2.0's own repository: CC BY-NC-ND 2.0); not redistributed",
         sizes={"full": Size(), "small": Size(train=350, valid=100, test=300, longest=500)},
     ),
-    _deeploc1("localisation_deeploc1", "test", "published; the train file lacks 6 % of its proteins"),
+    Task(
+        name="membrane",
+        question="in a membrane or soluble, across homology folds",
+        kind="classes",
+        metrics=("accuracy", "auroc", "macro_f1"),
+        folder="deeploc2",
+        files=(FOLDS,),
+        read=_membrane,
+        split="published homology folds: 0 to 2 train, 3 valid, 4 test",
+        citation="Thumuluri et al. 2022, doi:10.1093/nar/gkac278",
+        license="none stated in the copy (DeepLoc-2.0's own repository: CC BY-NC-ND 2.0); not redistributed",
+        sizes={"full": Size(), "small": Size(train=350, valid=100, test=300, longest=500)},
+    ),
+    _deeploc1(
+        "localisation_deeploc1",
+        "test",
+        "published; the train file lacks 6 % of its proteins",
+        quick=Size(train=150, valid=50, test=120, longest=300),
+    ),
     _deeploc1("localisation_hard", "test_hard", "published: setHARD; the train file lacks 6 % of its proteins"),
 ]

@@ -35,6 +35,10 @@ TASKS = [
         citation="Jarzab et al. 2020, doi:10.1038/s41592-020-0801-4; Jung et al. 2023, doi:10.3390/ijms24087444; "
         "Dallago et al. 2021, doi:10.1101/2021.11.09.467890",
         license="MIT (DeepSTABp); AFL-3.0 (FLIP)",
-        sizes={"full": Size(), "small": Size(train=250, valid=80, test=250, longest=500)},
+        sizes={
+            "full": Size(),
+            "small": Size(train=250, valid=80, test=250, longest=500),
+            "quick": Size(train=120, valid=40, test=100, longest=250),
+        },
     )
 ]

@@ -54,6 +54,7 @@ TASKS = [
         sizes={
             "full": Size(residues=100_000),
             "small": Size(train=120, valid=40, test=150, longest=500, residues=16_000),
+            "quick": Size(train=40, valid=15, test=40, longest=200, residues=4_000),
         },
     )
 ]

@@ -44,7 +44,11 @@ TASKS = [
         split="published test; DeepSol's validation part cut into train and valid, since its train part is not held",
         citation="Khurana et al. 2018, doi:10.1093/bioinformatics/bty166",
         license="MIT",
-        sizes={"full": Size(), "small": Size(train=350, valid=100, test=350, longest=500)},
+        sizes={
+            "full": Size(),
+            "small": Size(train=350, valid=100, test=350, longest=500),
+            "quick": Size(train=150, valid=50, test=120, longest=250),
+        },
     ),
     Task(
         name="solubility_esol",
@@ -57,6 +61,10 @@ TASKS = [
         split="published test; a fifth of train is valid",
         citation="Niwa et al. 2009, doi:10.1073/pnas.0811922106; Chen et al. 2021, doi:10.1186/s13321-021-00488-1",
         license="MIT (GraphSol)",
-        sizes={"full": Size(), "small": Size(train=250, valid=80, test=250, longest=500)},
+        sizes={
+            "full": Size(),
+            "small": Size(train=250, valid=80, test=250, longest=500),
+            "quick": Size(train=120, valid=40, test=100, longest=250),
+        },
     ),
 ]

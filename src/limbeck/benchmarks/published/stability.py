@@ -35,6 +35,10 @@ TASKS = [
         split="published: designs of four rounds, then mutants of 17 of them; the bootstrap draws the 17 parents",
         citation="Rocklin et al. 2017, doi:10.1126/science.aan0693; Rao et al. 2019, arXiv:1906.08230",
         license="MIT (copy in ProteinBERT's repository)",
-        sizes={"full": Size(), "small": Size(train=1000, valid=250, test=1000)},
+        sizes={
+            "full": Size(),
+            "small": Size(train=1000, valid=250, test=1000),
+            "quick": Size(train=400, valid=100, test=300),
+        },
     )
 ]

@@ -36,7 +36,8 @@ TASKS = [
         sizes={
             "full": Size(),
             "small": Size(train=400, valid=120, test=350, longest=250),
-            "quick": Size(train=250, valid=0, test=250, longest=150),
+            "quick": Size(train=250, valid=80, test=200, longest=150),
+            "glance": Size(train=250, valid=0, test=250, longest=150),
         },
     )
 ]

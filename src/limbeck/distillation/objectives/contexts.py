@@ -90,8 +90,11 @@ class Contexts(Objective):
         self.components.copy_(components)
         # Vectors of about unit variance a dimension, whatever the number of contexts.
         spread = deviations.square().mean().sqrt().clamp_min(1e-6)
-        student.project.weight.copy_(self.components / spread)
-        student.center.copy_(self.center)
+        states = len(self.center)
+        student.project.weight.zero_()
+        student.project.weight[:, :states] = self.components / spread
+        student.center.zero_()
+        student.center[:states] = self.center
 
     @staticmethod
     def _dtype() -> torch.dtype:

@@ -1,0 +1,170 @@
+"""The student's network as OpenVINO graphs, compiled for the machine.
+
+The computation is that of :class:`limbeck.distillation.network.Student`; the graphs are built from the weights, and
+compiled graphs are cached.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from limbeck.encoders import minimal_filtering
+from limbeck.residues import PAD_ID
+
+__all__ = ["Weights", "block_graph", "cache_directory", "compile_graph", "network_graph", "pooling_graph"]
+
+Weights = dict[str, NDArray[np.floating]]
+
+
+def _linear(x: Any, weights: Weights, name: str) -> Any:
+    from openvino import opset13 as op
+
+    product = op.matmul(x, op.constant(weights[f"{name}.weight"]), False, True)
+    return op.add(product, op.constant(weights[f"{name}.bias"]))
+
+
+def _norm(x: Any, weights: Weights, name: str) -> Any:
+    from openvino import opset13 as op
+
+    scaled = op.mvn(x, op.constant(np.array([-1], np.int64)), True, 1e-5, "inside_sqrt")
+    scaled = op.multiply(scaled, op.constant(weights[f"{name}.weight"]))
+    return op.add(scaled, op.constant(weights[f"{name}.bias"]))
+
+
+def _block(x: Any, mask: Any, weights: Weights, index: int, dilation: int, pad: int) -> Any:
+    """What a block adds to its input (batch, length, width), shorter by what the filters see beyond ``pad``."""
+    from openvino import opset13 as op
+
+    name = f"blocks.{index}"
+    to_channels, to_length = (op.constant(np.array(o, np.int64)) for o in ([0, 2, 1], [0, 2, 1]))
+    h = op.transpose(op.multiply(_norm(x, weights, f"{name}.norm"), mask), to_channels)
+    h = op.convolution(h, op.constant(weights[f"{name}.conv.weight"]), [1], [pad], [pad], [dilation])
+    h = op.transpose(h, to_length)
+    h = op.gelu(op.add(h, op.constant(weights[f"{name}.conv.bias"])), "tanh")
+    return _linear(h, weights, f"{name}.out")
+
+
+def _minimal_block(x: Any, mask: Any, weights: Weights, index: int, dilation: int) -> Any:
+    """What a block adds to its input (batch, length, width), by the fewest multiplications."""
+    from openvino import opset13 as op
+
+    name = f"blocks.{index}"
+    weight, bias = weights[f"{name}.conv.weight"], weights[f"{name}.conv.bias"]
+    h = op.multiply(_norm(x, weights, f"{name}.norm"), mask)
+    outputs = [op.gelu(h, "tanh") for h in minimal_filtering.convolution(h, weight, bias, dilation)]
+    h = minimal_filtering.interleaved(outputs, minimal_filtering.length_of(x), len(bias))
+    return _linear(h, weights, f"{name}.out")
+
+
+def block_graph(weights: Weights, index: int, dilation: int) -> Any:
+    """One block on pieces of proteins: inputs (batch, length, width) and where there are residues, (batch, length, 1);
+    output shorter by what the filters see on either side."""
+    import openvino as ov
+    from openvino import opset13 as op
+
+    reach = dilation * (weights[f"blocks.{index}.conv.weight"].shape[2] // 2)
+    # The runtime tries the graph with some length of its own, which must leave something to compute.
+    length = ov.Dimension(2 * reach + 1, -1)
+    x = op.parameter(ov.PartialShape([-1, length, weights["embed.weight"].shape[1]]), np.float32, name="x")
+    mask = op.parameter(ov.PartialShape([-1, length, 1]), np.float32, name="mask")
+    start, stop, step, axis = (op.constant(np.array([v], np.int64)) for v in (reach, -reach, 1, 1))
+    middle = op.slice(x, start, stop, step, axis)
+    return ov.Model([op.add(middle, _block(x, mask, weights, index, dilation, 0))], [x, mask], f"student-block-{index}")
+
+
+def pooling_graph(weights: Weights, pooling: str) -> Any:
+    """From the last block's output (batch, length, width) and what is owned of it, (batch, length), to sums and to
+    features."""
+    import openvino as ov
+    from openvino import opset13 as op
+
+    x = op.parameter([-1, -1, weights["embed.weight"].shape[1]], np.float32, name="x")
+    owned = op.parameter([-1, -1], np.float32, name="owned")
+    features = _norm(x, weights, "norm")
+    return ov.Model([_sums(features, owned, weights, pooling), features], [x, owned], f"student-pool-{pooling}")
+
+
+def _sums(features: Any, owned: Any, weights: Weights, pooling: str) -> Any:
+    """Sums over the owned residues: of the features, (batch, width), or of context assignments and features,
+    (batch, states + width)."""
+    from openvino import opset13 as op
+
+    axis = op.constant(np.array(1, np.int64))
+    row = op.unsqueeze(owned, axis)
+    sums = op.squeeze(op.matmul(row, features, False, False), axis)
+    if pooling == "mean":
+        return sums
+    contexts = op.softmax(_linear(features, weights, "contexts"), -1)
+    return op.concat([op.squeeze(op.matmul(row, contexts, False, False), axis), sums], 1)
+
+
+def network_graph(weights: Weights, dilations: list[int], output: str, minimal: bool = False) -> Any:
+    """The student as an OpenVINO model.
+
+    Inputs: ids (batch, length) int32 and, for sums, owned (batch, length) float32.
+    Output: residue features (batch, length, width) (``"residues"``), the input of each block and the output of the last
+    (``"states"``), context assignments and features side by side (batch, length, states + width) (``"combined of
+    residues"``), or sums over the owned residues: of the features (``"mean"``) or of both (``"combined"``), followed by
+    the features for ``"... and residues"``.
+    """
+    import openvino as ov
+    from openvino import opset13 as op
+
+    ids = op.parameter([-1, -1], np.int32, name="ids")
+    is_residue = op.not_equal(ids, op.constant(np.array(PAD_ID, np.int32)))
+    mask = op.unsqueeze(op.convert(is_residue, "f32"), op.constant(np.array(2, np.int64)))
+    states = [op.gather(op.constant(weights["embed.weight"]), ids, op.constant(np.array(0, np.int64)))]
+    for index, dilation in enumerate(dilations):
+        taps = weights[f"blocks.{index}.conv.weight"].shape[2]
+        if minimal and minimal_filtering.fits(taps):
+            change = _minimal_block(states[-1], mask, weights, index, dilation)
+        else:
+            change = _block(states[-1], mask, weights, index, dilation, dilation * (taps // 2))
+        states.append(op.add(states[-1], change))
+    if output == "states":
+        return ov.Model(states, [ids], "student-states")
+    features = _norm(states[-1], weights, "norm")
+    if output == "residues":
+        return ov.Model([features], [ids], "student-residues")
+    if output.endswith("of residues"):
+        assigned = op.softmax(_linear(features, weights, "contexts"), -1)
+        return ov.Model([op.concat([assigned, features], 2)], [ids], "student-combined-of-residues")
+
+    owned = op.parameter([-1, -1], np.float32, name="owned")
+    sums = _sums(features, owned, weights, output.split(" ")[0])
+    outputs = [sums, features] if output.endswith("and residues") else [sums]
+    return ov.Model(outputs, [ids, owned], f"student-{output}")
+
+
+def compile_graph(model: Any, precision: str, threads: int | None) -> Any:
+    import openvino as ov
+
+    core = ov.Core()
+    properties: dict[str, Any] = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
+    if threads:
+        properties["INFERENCE_NUM_THREADS"] = threads
+    try:
+        cache_directory().mkdir(parents=True, exist_ok=True)
+        properties["CACHE_DIR"] = str(cache_directory())
+    except (OSError, RuntimeError):
+        pass  # no home, or a read-only one, only costs the compilation at each start
+    return core.compile_model(model, "CPU", properties)
+
+
+def cache_directory() -> Path:
+    """Where compiled graphs are kept: ``$LIMBECK_CACHE``, else the user's cache folder."""
+    if chosen := os.environ.get("LIMBECK_CACHE"):
+        return Path(chosen)
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "limbeck"
