@@ -55,19 +55,22 @@ def test_rows_have_scores_intervals_speed_and_paired_differences(folder: Path) -
 
 def test_a_later_run_adds_a_row_and_repeats_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = content(folder)
-    assert main(["benchmark", "-o", str(folder), *QUICK, "--encoder", "kmers-3", "--mlp"]) == 0
+    assert main(["benchmark", "-o", str(folder), *QUICK, "--encoder", "third=composition", "--mlp", "--mtdp"]) == 0
     shown = capsys.readouterr().out
     after = content(folder)
-    assert list(after["encoders"]) == ["composition", "pairs", "kmers-3"]
+    assert list(after["encoders"]) == ["composition", "pairs", "third"]
     assert after["encoders"]["pairs"]["scores"] == before["encoders"]["pairs"]["scores"]
     assert after["encoders"]["pairs"]["speed"] == before["encoders"]["pairs"]["speed"]
-    assert "structural_class_mlp" in after["encoders"]["kmers-3"]["scores"]
-    assert re.search(r"^kmers-3 +0\.\d{3} +[\d,]+ ", shown, re.MULTILINE)
+    assert "structural_class_mlp" in after["encoders"]["third"]["scores"]
+    assert re.search(r"^third +0\.\d{3} +[\d,]+ ", shown, re.MULTILINE)
     assert "better or worse than composition" in shown
     text = (folder / "benchmark.md").read_text()
-    assert "| kmers-3 |" in text
+    assert "| third |" in text
     assert "Difference to composition" in text
     assert "Quoted, not measured here" in text
+    assert re.search(r"\| third \| structural_class \| macro f1 \| 0\.\d+ \| 0\.\d+ \| \+0\.\d+ \|", text)
+    assert after["encoders"]["third"]["mtdp"]["solubility_esol"]["leaky"] is True
+    assert "By MTDP" in (folder / "benchmark.html").read_text()
 
 
 def test_the_page_needs_nothing_but_itself(folder: Path) -> None:
@@ -202,3 +205,27 @@ def test_every_quoted_score_names_source_and_caution() -> None:
 
     assert {q.task for q in QUOTED} <= {task.name for task in all_tasks()}
     assert all(q.source and q.caution for q in QUOTED)
+
+
+def test_a_students_fine_tuned_row_stands_beside_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import limbeck.benchmarks.finetuning as finetuning
+
+    def tuned(tasks, place, scale, split, *, student, settings, cache):
+        assert (scale, split, student, settings.method) == ("quick", "test", "random-student", "full")
+        own = benchmarks.score(limbeck.load("composition"), tasks, scale, split)
+        return {name: {**score, "value": 0.99} for name, score in own.items()}
+
+    from limbeck import benchmarks
+
+    monkeypatch.setattr(finetuning, "finetune_tasks", tuned)
+    found = benchmark(
+        tmp_path, encoders=["random-student"], default=False, floor=False,
+        tasks=["structural_class"], scale="quick", finetune="full",
+    )  # fmt: skip
+    assert list(found.rows) == ["random-student", "random-student, fine-tuned (full)"]
+    first, second = found.rows.values()
+    assert second["scores"]["structural_class"]["value"] == 0.99
+    assert second["speed"] == first["speed"]
+    assert first["scores"]["structural_class"]["value"] < 0.99
+    with pytest.raises(limbeck.InputError, match="there is no fine-tuning 'some'"):
+        benchmark(tmp_path, finetune="some")

@@ -2,8 +2,8 @@
 
     python results/model/project.py PROTEINS.fasta -o FOLDER
 
-PROTEINS.fasta is the corpus of the default model; of the proteins that it was trained on (training-proteins.tsv.gz), one
-of each family, 6,000 are drawn. FOLDER gets config.json and model.safetensors with the new ``center`` and
+PROTEINS.fasta is the corpus of the default model; of the proteins that it was trained on (training-proteins.tsv.gz),
+one of each family, 6,000 are drawn. FOLDER gets config.json and model.safetensors with the new ``center`` and
 ``project.weight``; every other tensor is as it was, bit for bit.
 """
 

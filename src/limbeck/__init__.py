@@ -9,6 +9,7 @@ from limbeck.errors import InputError
 from limbeck.version import __version__
 
 if TYPE_CHECKING:
+    from limbeck.benchmarks.run import benchmark as benchmark
     from limbeck.distillation.adapt import adapt as adapt
     from limbeck.distillation.distill import distill as distill
     from limbeck.landscapes.run import landscape as landscape
@@ -20,6 +21,7 @@ __all__ = ["Encoder", "InputError", "Summary", "__version__", "embed", "load", "
 # The verbs that need an extra, where each is, and which extra.
 _VERBS = {
     "adapt": ("distillation.adapt", "train"),
+    "benchmark": ("benchmarks.run", "landscape"),
     "distill": ("distillation.distill", "train"),
     "landscape": ("landscapes.run", "landscape"),
 }

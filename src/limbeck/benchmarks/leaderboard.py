@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from limbeck.benchmarks.quoted import QUOTED
 from limbeck.benchmarks.run import Benchmark
-from limbeck.benchmarks.table import STAND_IN, cell, claims, compared, ranked, sure
+from limbeck.benchmarks.table import LEAKY, STAND_IN, cell, claims, compared, leaky, ranked, sure
 from limbeck.figures import Scale, in_short, log_ticks, ticks, x_axis, y_axis
 from limbeck.pages import write_page
 from limbeck.version import __version__
@@ -65,6 +65,8 @@ def write_leaderboard(found: Benchmark, output: Path) -> None:
         "tasks": [
             _task(found, name) for name in content["tasks"] if any(name in r["scores"] for r in found.rows.values())
         ],
+        "leaky": leaky(found),
+        "leaky_note": LEAKY,
         "quoted": [q for q in QUOTED if q.task in content["tasks"]],
         "facts": [
             ("limbeck", content["versions"]["limbeck"]),

@@ -17,12 +17,19 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from limbeck.errors import InputError
+
 __all__ = ["Found", "search_mlp"]
 
 Floats = NDArray[np.float32]
 
 HIDDEN = 256
-SETTINGS = ({"dropout": 0.1, "weight_decay": 1e-4}, {"dropout": 0.5, "weight_decay": 1e-2})
+SETTINGS: tuple[dict[str, Any], ...] = (
+    {"scaling": "common", "dropout": 0.1, "weight_decay": 1e-4},
+    {"scaling": "common", "dropout": 0.5, "weight_decay": 1e-2},
+    {"scaling": "each", "dropout": 0.5, "weight_decay": 1e-2},
+)
+"""``scaling``: vectors are divided by one number, or each dimension by its own deviation, as for the probes."""
 LEARNING_RATE = 1e-3
 BATCH = 128
 MOST_EPOCHS = 60
@@ -72,24 +79,35 @@ def search_mlp(
         kind: ``"classes"``, ``"values"`` or ``"labels"``.
         outputs: numbers that a network gives.
         seeds: one network each.
+
+    Raises:
+        InputError: if the loss is no number, for a vector or a value is none.
     """
-    x = torch.from_numpy(np.ascontiguousarray(fit_x))
-    centre, spread = x.mean(0), x.std(0, correction=0)
-    # A dimension that hardly varies is noise when blown up.
-    spread = spread.clamp_min(1e-3 * float(spread.square().mean().sqrt()) + 1e-12)
-    x, held = (x - centre) / spread, (torch.from_numpy(np.ascontiguousarray(choose_x)) - centre) / spread
+    x, held = (torch.from_numpy(np.ascontiguousarray(part)) for part in (fit_x, choose_x))
+    centre = x.mean(0)
     y = torch.from_numpy(np.asarray(fit_y))
     if kind == "values":
         y = ((y - y.mean()) / y.std(correction=0).clamp_min(1e-12)).float()[:, None]
     best: Found | None = None
     for settings in SETTINGS:
-        trained = {seed: _trained(x, y, held, valid, kind, outputs, seed, **settings) for seed in seeds}
+        spread = _spread(x, settings["scaling"])
+        inputs = (x - centre) / spread, y, (held - centre) / spread
+        regularised = {name: settings[name] for name in ("dropout", "weight_decay")}
+        trained = {seed: _trained(*inputs, valid, kind, outputs, seed, **regularised) for seed in seeds}
         mean = float(np.mean([score for _, score in trained.values()]))
         if best is None or mean > best.valid:
             networks = {seed: network for seed, (network, _) in trained.items()}
             best = Found(networks, centre, spread, {"hidden": HIDDEN, **settings}, mean, len(SETTINGS))
     assert best is not None
     return best
+
+
+def _spread(x: Tensor, scaling: str) -> Tensor:
+    """What vectors are divided by, (dimension,)."""
+    own = x.std(0, correction=0)
+    common = own.square().mean().sqrt() + 1e-12
+    # A dimension that hardly varies is noise when blown up.
+    return common.expand_as(own) if scaling == "common" else own.clamp_min(1e-3 * float(common))
 
 
 def _trained(
@@ -122,9 +140,12 @@ def _trained(
             for rows in torch.randperm(len(x)).split(BATCH):
                 network.train()
                 optimiser.zero_grad()
-                _loss(network(x[rows]), y[rows], kind).backward()
-                optimiser.step()
+                loss = _loss(network(x[rows]), y[rows], kind)
                 step += 1
+                if not torch.isfinite(loss):
+                    raise InputError(f"the network's loss is no number at step {step}; are all values finite numbers?")
+                loss.backward()
+                optimiser.step()
                 if step % min(steps, STEPS_PER_CHECK) == 0:
                     score = valid(_scores(network, held))
                     since += 1

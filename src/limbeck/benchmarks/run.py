@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import platform
@@ -20,17 +21,19 @@ from limbeck.benchmarks.cost import machine, speed
 from limbeck.benchmarks.metrics import interval
 from limbeck.benchmarks.protocol import PROTOCOL, RESAMPLES
 from limbeck.benchmarks.task import SEED, Task
-from limbeck.encoders.student import DEFAULT_NAME, RANDOM_NAME
+from limbeck.encoders.base import Encoder
+from limbeck.encoders.student import DEFAULT_NAME, RANDOM_NAME, StudentEncoder
 from limbeck.errors import InputError
 from limbeck.files import whole
 from limbeck.version import __version__
 
-__all__ = ["FLOOR", "ON_ALL", "ON_PROTEINS", "Benchmark", "benchmark"]
+__all__ = ["FLOOR", "ON_ALL", "ON_PROTEINS", "TUNINGS", "Benchmark", "benchmark"]
 
 FLOOR = ("composition", "dipeptides", "kmers-3", RANDOM_NAME)
 """What any encoder has to beat: counts, and the default student's network untrained."""
 ON_PROTEINS, ON_ALL = "mean, proteins", "mean, all"
 FIELDS = ("name", "dimension", "parameters", "license", "version", "pooling", "precision", "fingerprint")
+TUNINGS = ("lora", "full", "head")
 SETTINGS = ("protocol", "scale", "split", "seed", "resamples", "data")
 """What rows must share to stand in one table."""
 
@@ -76,6 +79,8 @@ def benchmark(
     split: str = "test",
     data: str | os.PathLike[str] | None = None,
     methods: Sequence[str] = (),
+    mtdp: bool = False,
+    finetune: str | None = None,
     reference: str | None = None,
     threads: int | None = None,
     say: Callable[[str], None] | None = None,
@@ -93,6 +98,8 @@ def benchmark(
         split: ``"test"``, or ``"valid"`` to choose between models without a look at test.
         data: a folder of data sets beside those that come with limbeck.
         methods: ``"mlp"``: a small network beside each task's linear probe.
+        mtdp: score each encoder by MTDP's protocol, too, which leaks; its numbers stand in a table of their own.
+        finetune: ``"lora"``, ``"full"`` or ``"head"``: a further row for each student, fine-tuned on each task.
         reference: label of the row that others are compared with; by default the first.
         threads: as :func:`limbeck.load` takes it.
         say: is told what goes on, line by line.
@@ -107,6 +114,10 @@ def benchmark(
     wanted = _unique([*([DEFAULT_NAME] if default else []), *encoders, *(FLOOR if floor else ())])
     if not wanted:
         raise InputError("there is nothing to score; name an encoder")
+    if finetune is not None and finetune not in TUNINGS:
+        raise InputError(f"there is no fine-tuning {finetune!r}; choose from: {', '.join(TUNINGS)}")
+    if (finetune or mtdp) and importlib.util.find_spec("torch") is None:
+        raise InputError("fine-tuning and MTDP's protocol need PyTorch; pip install 'limbeck[landscape]'")
     given = None if data is None else Path(data)
     chosen = _tasks(given, scale, tasks)
     settings = {
@@ -124,12 +135,24 @@ def benchmark(
         if say:
             say(label)
         row = _row(label, candidates, chosen, given, folder, scale, split, methods, found)
-        found.rows[label] = row
-        found.content["reference"] = _reference(found, reference)
-        # After each encoder, so that a long run can be looked at and what is done is kept.
-        _compare(found)
-        _write(found)
+        if mtdp:
+            row["mtdp"] = _by_mtdp(candidates[0].encoder, chosen, given, folder, scale)
+        _add(found, label, row, reference)
+        if finetune and isinstance(candidates[0].encoder, StudentEncoder):
+            tuned = _tuned(candidates[0].encoder, finetune, chosen, given, folder, scale, split)
+            _add(found, f"{label}, fine-tuned ({finetune})", {**row, **tuned}, reference)
     return found
+
+
+def _add(found: Benchmark, label: str, row: dict[str, Any], reference: str | None) -> None:
+    """Put a row into the table, and the table onto the disk: a long run can be looked at, and what is done is kept."""
+    for name, score in row["scores"].items():
+        if "replicates" in score:
+            found.replicates[f"{label}/{name}"] = np.array(score.pop("replicates"))
+    found.rows[label] = row
+    found.content["reference"] = _reference(found, reference)
+    _compare(found)
+    _write(found)
 
 
 def _unique(texts: Sequence[str]) -> list[tuple[str, str, list[str]]]:
@@ -235,9 +258,7 @@ def _row(
     old = found.rows.get(label, {})
     same = old.get("candidates") == described
     kept = dict(old.get("scores", {})) if same else {}
-    for name, score in scored.items():
-        found.replicates[f"{label}/{name}"] = np.array(score.pop("replicates"))
-        kept[name] = score
+    kept |= scored
     cost = old.get("speed") if same else None
     return {
         "candidates": described,
@@ -249,6 +270,45 @@ def _row(
         "license": candidates[0].encoder.license,
         "seconds": round(time.monotonic() - started, 1),
     }
+
+
+def _by_mtdp(
+    encoder: Encoder, tasks: Sequence[Task], data: Path | None, folder: Path, scale: str
+) -> dict[str, dict[str, Any]]:
+    from limbeck.benchmarks.mtdp import METRICS_OF, mtdp_task
+
+    return {
+        task.name: mtdp_task(task, encoder, benchmarks.place(task, data), scale, cache=folder / "cache")
+        for task in tasks
+        if task.kind in METRICS_OF
+    }
+
+
+def _tuned(
+    encoder: StudentEncoder,
+    method: str,
+    tasks: Sequence[Task],
+    data: Path | None,
+    folder: Path,
+    scale: str,
+    split: str,
+) -> dict[str, Any]:
+    """What a row of a fine-tuned student has other than that of the student as it is."""
+    from limbeck.benchmarks.finetuning import Settings, finetune_tasks
+
+    started = time.monotonic()
+    scores = finetune_tasks(
+        tasks,
+        lambda task: benchmarks.place(task, data),
+        scale,
+        split,
+        student=encoder.name,
+        settings=Settings(method=method),
+        cache=folder / "cache",
+    )
+    about = {field: getattr(encoder, field) for field in FIELDS} | {"name": _short(encoder.name)}
+    seconds = round(time.monotonic() - started, 1)
+    return {"candidates": {f"fine-tuned, {method}": about}, "scores": scores, "seconds": seconds, "mtdp": {}}
 
 
 def _reference(found: Benchmark, wanted: str | None) -> str:

@@ -11,7 +11,7 @@ from limbeck.encoders.student import RANDOM_NAME
 if TYPE_CHECKING:
     from limbeck.benchmarks.run import Benchmark
 
-__all__ = ["claims", "compared", "markdown", "sure", "terminal"]
+__all__ = ["LEAKY", "claims", "compared", "leaky", "markdown", "sure", "terminal"]
 
 COUNTS = ("composition", "dipeptides", "kmers-3")
 PAPER_LOSS = 0.015
@@ -19,7 +19,10 @@ PAPER_LOSS = 0.015
 PAPER_TIME = 0.7
 """What it saves of their time."""
 STAND_IN = "a one-hot window of 15 residues stands in, as the encoder has no features of residues; in no mean"
-NARROWEST = 12
+LEAKY = (
+    "Leaky: ten random folds, so relatives of test proteins are in train, and the epoch that is best on the test fold. "
+    "To be set beside figures that were published so, and beside nothing else."
+)
 
 
 def terminal(found: Benchmark, width: int = 100) -> str:
@@ -117,6 +120,7 @@ def markdown(found: Benchmark) -> str:
         ]
     if found.content["split"] == "test":
         lines += ["", "## What it says", "", *(f"- {sentence}" for sentence in claims(found))]
+    lines += _leaky(found)
     chosen = ([label, *(_chosen(found, label, name) for name in names)] for label in order)
     lines += ["", "## Choices", "", "Made on validation proteins.", "", *_rows(["encoder", *names], chosen)]
     return "\n".join([*lines, "", *_tasks(found)]) + "\n"
@@ -145,6 +149,26 @@ def cell(value: Mapping[str, Any] | None, sign: str = "") -> str:
     low, high = value["interval"]
     mark = " *" if value.get("stand_in") else ""
     return f"{value['value']:{sign}.3f} ({low:{sign}.3f} to {high:{sign}.3f}){mark}"
+
+
+def leaky(found: Benchmark) -> list[tuple[str, str, str, str, str, str]]:
+    """By MTDP's protocol: encoder, task, metric, median over the folds, with an honest choice of the epoch, gain."""
+    rows = []
+    for label in ranked(found):
+        for name, result in found.rows[label].get("mtdp", {}).items():
+            metric = result["metric"]
+            honest, gain = result["honest"][metric]["median"], result["optimism"][metric]["mean"]
+            cells = (metric.replace("_", " "), f"{result['median']:.3f}", f"{honest:.3f}", f"{gain:+.3f}")
+            rows.append((label, name, *cells))
+    return rows
+
+
+def _leaky(found: Benchmark) -> list[str]:
+    rows = leaky(found)
+    if not rows:
+        return []
+    head = ["encoder", "task", "metric", "median of the folds", "with the epoch chosen honestly", "gain by the choice"]
+    return ["", "## By MTDP's protocol", "", LEAKY, "", *_rows(head, (list(row) for row in rows))]
 
 
 def _chosen(found: Benchmark, label: str, name: str) -> str:

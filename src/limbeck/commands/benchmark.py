@@ -52,6 +52,13 @@ def add(verbs: Any) -> None:
         help="valid: to choose between models without a look at test (default: test)",
     )  # fmt: skip
     group.add_argument("--mlp", action="store_true", help="a small network beside each linear probe, three seeds")
+    group.add_argument(
+        "--mtdp", action="store_true", help="MTDP's own protocol, too: leaky, in a table of its own, to compare with it"
+    )
+    group.add_argument(
+        "--finetune", choices=["lora", "full", "head"], metavar="HOW",
+        help="a further row for each student, fine-tuned on each task: lora, full or head (slow)",
+    )  # fmt: skip
     group.add_argument("--no-default", action="store_false", dest="default", help="without limbeck's own student")
     group.add_argument(
         "--no-floor", action="store_false", dest="floor", help="without residue counts and an untrained network"
@@ -95,6 +102,8 @@ def _proteins(options: argparse.Namespace) -> None:
         split=options.split,
         data=options.data,
         methods=("mlp",) if options.mlp else (),
+        mtdp=options.mtdp,
+        finetune=options.finetune,
         reference=options.reference,
         threads=options.threads,
         say=None if options.quiet else say,

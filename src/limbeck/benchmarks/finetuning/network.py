@@ -1,0 +1,161 @@
+"""A student with a linear head on its vectors, and low-rank changes of its matrices (LoRA; Hu et al. 2021,
+arXiv:2106.09685).
+
+The adapters are written here and not taken from ``peft``: a student's block multiplies by ``out.weight`` itself,
+without a call of the module, so a wrapped ``out`` would give its old weights, and the adapter would silently do
+nothing. Here a block computes its adapters beside its own maps, which leaves out the gradients of frozen weights (a
+third of the work), and once trained they are added to the weights: a fine-tuned student is a student.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from limbeck.distillation.network import Block, Student
+
+__all__ = ["Tuned", "adapt", "merged"]
+
+SCALE = 2.0
+"""What a low-rank change is multiplied by: alpha / rank of the paper."""
+
+
+class LowRankLinear(nn.Module):
+    """A frozen linear map and a change of low rank, zero at first."""
+
+    def __init__(self, base: nn.Linear, rank: int) -> None:
+        super().__init__()
+        self.base = base
+        self.down = nn.Linear(base.in_features, rank, bias=False)
+        self.up = nn.Linear(rank, base.out_features, bias=False)
+        nn.init.zeros_(self.up.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.base(x) + SCALE * self.up(self.down(x))
+
+    def merged(self) -> nn.Linear:
+        result = copy.deepcopy(self.base)
+        with torch.no_grad():
+            result.weight += SCALE * self.up.weight @ self.down.weight
+        return result
+
+
+class LowRankConv(nn.Module):
+    """The same for a convolution: one to ``rank`` channels with its kernel and dilation, then one of a single tap."""
+
+    def __init__(self, base: nn.Conv1d, rank: int) -> None:
+        super().__init__()
+        self.base = base
+        kernel, dilation = base.kernel_size[0], base.dilation[0]
+        self.down = nn.Conv1d(
+            base.in_channels, rank, kernel, padding=dilation * (kernel // 2), dilation=dilation, bias=False
+        )
+        self.up = nn.Conv1d(rank, base.out_channels, 1, bias=False)
+        nn.init.zeros_(self.up.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.base(x) + SCALE * self.up(self.down(x))
+
+    def merged(self) -> nn.Conv1d:
+        result = copy.deepcopy(self.base)
+        with torch.no_grad():
+            result.weight += SCALE * torch.einsum("or,rik->oik", self.up.weight[..., 0], self.down.weight)
+        return result
+
+
+class LowRankBlock(nn.Module):
+    """A student's block whose two maps have adapters; see :class:`limbeck.distillation.network.Block`."""
+
+    def __init__(self, block: Block, rank: int) -> None:
+        super().__init__()
+        self.block = block
+        self.conv, self.out = LowRankConv(block.conv, rank), LowRankLinear(block.out, rank)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        h = self.conv((self.block.norm(x) * mask).transpose(1, 2))
+        return x + self.out(F.gelu(h.transpose(1, 2), approximate="tanh"))
+
+    def merged(self) -> Block:
+        result: Block = copy.deepcopy(self.block)
+        result.conv, result.out = self.conv.merged(), self.out.merged()
+        return result
+
+
+def adapt(student: Student, rank: int) -> Student:
+    """Freeze a student and give it adapters, in place."""
+    student.requires_grad_(False)
+    student.blocks = nn.ModuleList([LowRankBlock(block, rank) for block in _blocks(student)])
+    student.contexts = _linear(student.contexts, rank)
+    student.project = _linear(student.project, rank)
+    return student
+
+
+def _blocks(student: Student) -> list[Any]:
+    return list(student.blocks)
+
+
+def _linear(base: nn.Linear, rank: int) -> Any:
+    return LowRankLinear(base, rank)
+
+
+def merged(student: Student) -> Student:
+    """A plain student with the same function, with adapters or without; a copy."""
+    result = copy.deepcopy(student)
+    if isinstance(result.contexts, LowRankLinear):
+        result.blocks = nn.ModuleList([block.merged() for block in _blocks(result)])
+        project: Any = result.project
+        result.contexts, result.project = result.contexts.merged(), project.merged()
+    return result.requires_grad_(True)
+
+
+class Tuned(nn.Module):
+    """A student's protein or residue vectors, standardised by fixed numbers, under a linear head.
+
+    Args:
+        student: whose parameters that need no gradient stay as they are.
+        pooling: ``"combined"``, ``"mean"``, or ``"residues"``: no pooling.
+        outputs: of the head.
+    """
+
+    mean: Tensor
+    spread: Tensor
+
+    def __init__(self, student: Student, pooling: str, outputs: int) -> None:
+        super().__init__()
+        self.student, self.pooling = student, pooling
+        self.head = nn.Linear(student.config.width, outputs)
+        self.register_buffer("mean", torch.zeros(student.config.width))
+        self.register_buffer("spread", torch.ones(student.config.width))
+        unused = [student.profile, *([] if pooling == "combined" else [student.contexts, student.project])]
+        for module in unused:
+            module.requires_grad_(False)
+
+    def vectors(self, ids: Tensor, mask: Tensor, rows: Tensor | None = None) -> Tensor:
+        """(proteins, width) of ids (proteins, length) under a 0/1 mask (proteins, length, 1).
+
+        With ``rows``, indices into all positions one protein behind the other: the vectors of these residues.
+        """
+        if self.pooling == "combined":
+            vectors: Tensor = self.student(ids, mask).vectors
+            return vectors.float()
+        features = self.student.residues(ids, mask).float()
+        if rows is not None:
+            return features.flatten(0, 1)[rows]
+        return (features * mask).sum(1) / mask.sum(1)
+
+    def forward(self, ids: Tensor, mask: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Scores (proteins or residues, outputs); arguments as for :meth:`vectors`."""
+        return self.scores(self.vectors(ids, mask, rows))
+
+    def scores(self, vectors: Tensor) -> Tensor:
+        """Of vectors (n, width): (n, outputs)."""
+        return self.head((vectors - self.mean) / self.spread)
+
+    @property
+    def trainable(self) -> int:
+        """Numbers of the student that learn."""
+        return sum(p.numel() for p in self.student.parameters() if p.requires_grad)
