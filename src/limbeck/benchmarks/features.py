@@ -49,13 +49,16 @@ def _finite(encoder: Encoder, sequences: list[str], vectors: Floats) -> Floats:
     """The vectors, (n, dimension), if all their numbers are finite."""
     bad = ~np.isfinite(vectors).all(axis=1)
     if bad.any():
-        shown = sequences[int(bad.argmax())]
-        shown = shown if len(shown) <= 20 else f"{shown[:20]}..."
-        raise InputError(
-            f"{encoder.name} gives NaN or infinite numbers for {int(bad.sum()):,} of {len(vectors):,} proteins, the "
-            f"first is {shown}; try --precision f32, or another model"
-        )
+        raise _no_numbers(encoder, sequences[int(bad.argmax())], f"{int(bad.sum()):,} of {len(vectors):,} proteins")
     return vectors
+
+
+def _no_numbers(encoder: Encoder, first: str, where: str) -> InputError:
+    shown = first if len(first) <= 20 else f"{first[:20]}..."
+    return InputError(
+        f"{encoder.name} gives NaN or infinite numbers for {where}, the first is {shown}; see whether "
+        "`limbeck embed --precision f32` gives numbers, or take another model"
+    )
 
 
 def residue_features(
@@ -67,7 +70,7 @@ def residue_features(
         rows: for each protein the positions that are wanted, from 0.
 
     Raises:
-        InputError: if the encoder has no features of single residues.
+        InputError: if the encoder has no features of single residues, or one of them holds what is no finite number.
     """
 
     def compute() -> Floats:
@@ -75,7 +78,9 @@ def residue_features(
         for chunk in _chunks(sequences):
             features = encoder.encode_residues(sequences[chunk])
             for sequence, f, r in zip(sequences[chunk], features, rows[chunk], strict=True):
-                parts.append(_finite(encoder, [sequence] * len(r), f[r]))
+                if not np.isfinite(f[r]).all():
+                    raise _no_numbers(encoder, sequence, "residues of a protein")
+                parts.append(f[r])
         return np.concatenate(parts)
 
     wanted = [" ".join(map(str, r)) for r in rows]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["METRICS", "OF_MARGINS", "OF_SCORES", "interval", "ranks", "replicates", "spearman"]
+__all__ = ["METRICS", "OF_MARGINS", "OF_SCORES", "OF_TWO", "interval", "ranks", "replicates", "spearman"]
 
 Numbers = NDArray[Any]
 Metric = Callable[[Numbers, Numbers, Numbers], float]
@@ -144,6 +144,8 @@ METRICS: dict[str, Metric] = {
 """(predicted, truth, strata), each (n,) or of labels (n, labels), to a number. Classes are 0, 1, ..."""
 OF_MARGINS = {"auroc", "average_precision"}
 """Metrics that take the score of class 1 less that of class 0 instead of the predicted class."""
+OF_TWO = {*OF_MARGINS, "mcc"}
+"""Metrics of two classes."""
 OF_SCORES = {"fmax", "mean_aupr"}
 """Metrics that take the scores of all labels."""
 _PREPARED: dict[str, Callable[[Numbers, Numbers], Callable[[NDArray[np.intp]], float]]] = {

@@ -23,7 +23,7 @@ from limbeck.benchmarks.features import (
     residue_features,
     residue_sample,
 )
-from limbeck.benchmarks.metrics import METRICS, OF_MARGINS, OF_SCORES, interval, replicates
+from limbeck.benchmarks.metrics import METRICS, OF_MARGINS, OF_SCORES, OF_TWO, interval, replicates
 from limbeck.benchmarks.overlap import near_duplicates
 from limbeck.benchmarks.probes import discriminants, nearest, ridges
 from limbeck.benchmarks.task import SEED, Items, Parts, Task
@@ -98,7 +98,11 @@ def score_tasks(
         task = replace(task, methods=(*task.methods, *(m for m in methods if m not in task.methods)))
         key = f"{PROTOCOL} {SEED} {RESAMPLES} {task.name} {task.metrics} {task.methods} {task.sizes[scale]}"
         key += f" {parts.digest}" + "".join(f"\n{c.key}" for c in candidates)
-        for name, scored in _cached(key, cache, candidates, task, parts, scale).items():
+        try:
+            found = _cached(key, cache, candidates, task, parts, scale)
+        except InputError as error:
+            raise InputError(f"task {task.name}: {error}") from error
+        for name, scored in found.items():
             results[name] = scored
             if log:
                 low, high = scored["interval"]
@@ -130,6 +134,8 @@ def _score(candidates: Sequence[Choice], task: Task, parts: Parts, scale: str, c
     else:
         in_view = _pair_views if task.kind == "pairs" else _protein_views
         views, labels, stand_in = in_view(candidates, parts, cache), _labels(task, parts), ""
+    if not min(map(len, (labels.fit, labels.choose, labels.score))):
+        raise InputError("no residue has a known label in one of the parts; give the whole data set")
     outcomes = _outcomes(task, views, labels)
     near = near_duplicates(_proteins(parts.fit), _proteins(parts.score))
     results = {}
@@ -254,6 +260,9 @@ def _labels(task: Task, parts: Parts) -> Labels:
     if task.kind == "pairs":
         units = np.unique([score.sequences, score.partners], return_inverse=True)[1].reshape(2, -1).T
     names = np.unique(np.concatenate([fit, choose, truth]))
+    if len(names) != 2 and OF_TWO & set(task.metrics):
+        shown = ", ".join(names[:3])
+        raise InputError(f"two classes are needed, and there are {len(names)} ({shown}); give the whole data set")
     unseen = int((~np.isin(truth, fit)).sum())
     fit, choose, truth = (np.searchsorted(names, p) for p in (fit, choose, truth))
     return Labels(fit, choose, truth, len(names), score.strata, units, unseen)

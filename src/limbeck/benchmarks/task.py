@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import gzip
 import hashlib
+import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +26,7 @@ __all__ = [
     "Size",
     "Splits",
     "Task",
+    "categories",
     "family_parts",
     "hash_order",
     "numbers",
@@ -184,7 +186,8 @@ class Task:
         With ``split="valid"`` test proteins are not used at all: valid is scored, and a fifth of train chooses.
 
         Raises:
-            InputError: if a file is missing or not as documented, or the task has no such scale or split.
+            InputError: if a file is missing or not as documented, a part has no protein, or the task has no such scale
+                or split.
         """
         if scale not in self.sizes:
             raise InputError(f"task {self.name} has no scale {scale!r}; choose from: {', '.join(self.sizes)}")
@@ -199,9 +202,14 @@ class Task:
         if size.scored_labels:
             train, valid = (p.take(np.flatnonzero(np.isin(p.labels, scored.labels))) for p in (train, valid))
         train = _chosen(train, size.train, size.longest, size.per_label)
-        if split == "test":
-            return Parts(train, _chosen(valid, size.valid, size.longest), scored)
-        return Parts(*_cut(train), scored)
+        chosen = (train, _chosen(valid, size.valid, size.longest)) if split == "test" else _cut(train)
+        for items, purpose in zip((*chosen, scored), ("to fit on", "to choose on", "to score"), strict=True):
+            if not len(items):
+                raise InputError(
+                    f"task {self.name}: no item is left {purpose} at scale {scale}, split {split}, in the files under "
+                    f"{data}; give the whole data set, or another scale or split"
+                )
+        return Parts(*chosen, scored)
 
 
 def hash_order(items: Items) -> list[int]:
@@ -262,17 +270,22 @@ def read_table(path: Path, *columns: str) -> dict[str, list[str]]:
     """Columns of a ``.csv.gz`` file.
 
     Raises:
-        InputError: if the file or a column is missing, or it is not gzip or UTF-8.
+        InputError: if the file or a column is missing, a line has too few or too many fields, or the file is not gzip
+            or UTF-8.
     """
     try:
         with gzip.open(path, "rt", newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
             if missing := [column for column in columns if column not in (reader.fieldnames or [])]:
                 raise InputError(f"{path}: there is no column {missing[0]!r}; give the data set as documented")
-            rows = list(reader)
+            rows = []
+            for row in reader:
+                if None in row or None in row.values():
+                    raise InputError(f"{path}: line {reader.line_num}: not as many fields as the header; copy it again")
+                rows.append(row)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; give the data folder as documented") from None
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error, csv.Error) as error:
         raise InputError(f"{path}: not a readable gzip file of text ({error}); copy it again") from None
     return {column: [row[column] for row in rows] for column in columns}
 
@@ -292,6 +305,22 @@ def sequences(path: Path, texts: list[str]) -> list[str]:
         if not results[-1]:
             raise InputError(f"{path}: line {row}: the sequence has no residues; copy the file again")
     return results
+
+
+def categories(path: Path, texts: list[str], known: Collection[str] = ()) -> NDArray[np.str_]:
+    """Names of classes, parts or groups, (n,), each one of ``known``; or any, where those are not given.
+
+    Raises:
+        InputError: names file and line of the first that is empty or not known.
+    """
+    allowed = tuple(known)
+    for row, text in enumerate(texts, 2):
+        if allowed and text not in allowed:
+            names = ", ".join(filter(None, allowed))
+            raise InputError(f"{path}: line {row}: {text!r} is none of {names}; copy the file again")
+        if not allowed and not text:
+            raise InputError(f"{path}: line {row}: a label is empty; copy the file again")
+    return np.array(texts, str)
 
 
 def numbers(path: Path, texts: list[str]) -> NDArray[np.float64]:

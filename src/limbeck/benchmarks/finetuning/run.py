@@ -307,7 +307,6 @@ def _run(goal: _Goal, config: dict[str, Any], weights: Weights, settings: Settin
         (vectors[0], fit.targets),
         (vectors[1], choose.targets),
         goal.valid,
-        by_loss=settings.method != "head",
     )
     valid, epoch, epochs = start, 0, [start]
     if settings.method != "head":

@@ -94,9 +94,12 @@ def _autocast(settings: Settings) -> Any:
 
 
 def solve_head(
-    network: Tuned, kind: str, fit: tuple[Tensor, Tensor], choose: tuple[Tensor, Tensor], valid: Valid, by_loss: bool
+    network: Tuned, kind: str, fit: tuple[Tensor, Tensor], choose: tuple[Tensor, Tensor], valid: Valid
 ) -> tuple[float, dict[str, Any]]:
-    """Give the network the linear head that is best on validation; the student is not looked at.
+    """Give the network the linear head of the smallest loss on validation; the student is not looked at.
+
+    The loss chooses, not the score: a head of which only the score counts may be as sure of itself as it likes, and
+    then has nothing to teach the student.
 
     Args:
         network: its head, ``mean`` and ``spread`` are set.
@@ -104,8 +107,6 @@ def solve_head(
         fit: vectors (n, width) and targets.
         choose: the same of validation.
         valid: judges scores of validation.
-        by_loss: choose the penalty by the loss and not by ``valid``. A head of which only the score counts may be as
-            sure of itself as it likes, and then has nothing to teach the student.
 
     Returns:
         The score on validation, and which penalty and scaling.
@@ -125,11 +126,10 @@ def solve_head(
             with torch.no_grad():
                 scores = head(held)
                 value, loss = valid(scores), float(loss_of(kind, scores, choose[1]))
-            merit = -loss if by_loss else value
-            if best is None or merit > best[0]:
+            if math.isfinite(loss) and (best is None or loss < best[0]):
                 state = {"mean": mean, "spread": scale.clone()}
                 state |= {f"head.{name}": t.clone() for name, t in head.state_dict().items()}
-                best = merit, value, {"scaling": scaling, "strength": strength}, state
+                best = loss, value, {"scaling": scaling, "strength": strength}, state
     if best is None:
         raise InputError("no head could be solved: the vectors hold what is no number; try --precision f32")
     network.load_state_dict(best[3], strict=False)

@@ -10,7 +10,17 @@ from pathlib import Path
 import numpy as np
 
 from limbeck.benchmarks.overlap import families
-from limbeck.benchmarks.task import Items, Size, Splits, Task, family_parts, hash_order, read_table, sequences
+from limbeck.benchmarks.task import (
+    Items,
+    Size,
+    Splits,
+    Task,
+    categories,
+    family_parts,
+    hash_order,
+    read_table,
+    sequences,
+)
 from limbeck.errors import InputError
 
 PAIRS, PROTEINS = FILES = ("ppi_yeast_pipr/pairs.csv.gz", "ppi_yeast_pipr/sequences.csv.gz")
@@ -25,7 +35,7 @@ def _pairs(data: Path) -> Items:
         if missing := [name for name in pair if name not in known]:
             raise InputError(f"{data / PAIRS}: line {row}: {missing[0]} is not in {PROTEINS}; copy the files again")
     first, second = ([known[name] for name in pairs[column]] for column in ("id1", "id2"))
-    return Items(first, np.array(pairs["label"]), partners=second).without(set())
+    return Items(first, categories(data / PAIRS, pairs["label"], "01"), partners=second).without(set())
 
 
 def _unseen(data: Path) -> Splits:

@@ -1,16 +1,16 @@
 """Where in the cell (DeepLoc).
 
-The primary task takes DeepLoc-2's homology folds: no protein of one fold is more than 30 % identical to one of
-another, so a relative in train cannot give the answer away. DeepLoc-2 allows several locations; the proteins with
-exactly one (76 %) make a task of ten classes, scored like the others. DeepLoc-1 is scored too, on its test set and on
-the hard set of Staerk et al., at full scale.
+The primary task takes DeepLoc-2's homology folds, cut at 30 % identity over whole sequences, so that relatives in train
+give less away; those by a domain remain (``results/relatives`` counts them). DeepLoc-2 allows several locations; the
+proteins with exactly one (76 %) make a task of ten classes, scored like the others. DeepLoc-1 is scored too, on its
+test set and on the hard set of Staerk et al.
 """
 
 from pathlib import Path
 
 import numpy as np
 
-from limbeck.benchmarks.task import Items, Size, Splits, Task, read_table, sequences
+from limbeck.benchmarks.task import Items, Size, Splits, Task, categories, read_table, sequences
 
 FOLDS = "deeploc2/swissprot_5fold.csv.gz"
 FIRST = "deeploc1/deeploc1.csv.gz"
@@ -19,7 +19,7 @@ FIRST = "deeploc1/deeploc1.csv.gz"
 def _folds(data: Path) -> Splits:
     path = data / FOLDS
     table = read_table(path, "sequence", "locations", "fold")
-    labels, folds = np.array(table["locations"]), np.array(table["fold"])
+    labels, folds = categories(path, table["locations"]), categories(path, table["fold"], "01234")
     items = Items(sequences(path, table["sequence"]), labels, groups=folds)
     single = np.char.find(labels, "|") < 0
     rows = [np.flatnonzero(single & np.isin(folds, part)) for part in (["0", "1", "2"], ["3"], ["4"])]
@@ -29,8 +29,8 @@ def _folds(data: Path) -> Splits:
 def _membrane(data: Path) -> Splits:
     path = data / FOLDS
     table = read_table(path, "sequence", "membrane", "fold")
-    folds = np.array(table["fold"])
-    items = Items(sequences(path, table["sequence"]), np.array(table["membrane"]), groups=folds)
+    folds = categories(path, table["fold"], "01234")
+    items = Items(sequences(path, table["sequence"]), categories(path, table["membrane"], "01"), groups=folds)
     return Splits(*(items.take(np.flatnonzero(np.isin(folds, part))) for part in (["0", "1", "2"], ["3"], ["4"])))
 
 
@@ -38,9 +38,9 @@ def _first(data: Path, test: str) -> Splits:
     path = data / FIRST
     table = read_table(path, "sequence", "location", "split")
     # DeepLoc-1's classes; 23 rows of valid carry a double label that train does not know.
-    labels = np.array([label.replace("Cytoplasm-Nucleus", "Cytoplasm") for label in table["location"]])
+    labels = np.char.replace(categories(path, table["location"]), "Cytoplasm-Nucleus", "Cytoplasm")
     items = Items(sequences(path, table["sequence"]), labels)
-    split = np.array(table["split"])
+    split = categories(path, table["split"], ("train", "valid", "test", "test_hard"))
     return Splits(*(items.take(np.flatnonzero(split == part)) for part in ("train", "valid", test)))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from limbeck.benchmarks.task import Items, Size, Splits, Task, numbers, read_table, sequences
+from limbeck.benchmarks.task import Items, Size, Splits, Task, categories, numbers, read_table, sequences
 
 FILE = "meltome/meltome_joined.csv.gz"
 
@@ -16,9 +16,10 @@ FILE = "meltome/meltome_joined.csv.gz"
 def _read(data: Path) -> Splits:
     path = data / FILE
     table = read_table(path, "sequence", "organism", "tm_median", "flip_mixed_split")
-    organisms = np.array(table["organism"])
+    organisms = categories(path, table["organism"])
     items = Items(sequences(path, table["sequence"]), numbers(path, table["tm_median"]), strata=organisms)
-    split = np.array(table["flip_mixed_split"])
+    # A protein without a place in FLIP's split takes no part.
+    split = categories(path, table["flip_mixed_split"], ("train", "valid", "test", ""))
     return Splits(*(items.take(np.flatnonzero(split == part)) for part in ("train", "valid", "test")))
 
 

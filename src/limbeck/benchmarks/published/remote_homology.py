@@ -2,9 +2,7 @@
 
 from pathlib import Path
 
-import numpy as np
-
-from limbeck.benchmarks.task import Items, Size, Splits, Task, read_table, sequences
+from limbeck.benchmarks.task import Items, Size, Splits, Task, categories, read_table, sequences
 
 FILES = tuple(f"tape_remote_homology/{part}.csv.gz" for part in ("train", "valid", "test"))
 
@@ -15,7 +13,7 @@ def _read(data: Path) -> Splits:
 
 def _part(path: Path) -> Items:
     table = read_table(path, "sequence", "fold_label")
-    return Items(sequences(path, table["sequence"]), np.array(table["fold_label"]))
+    return Items(sequences(path, table["sequence"]), categories(path, table["fold_label"]))
 
 
 TASKS = [

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from limbeck.benchmarks.task import Items, Size, Splits, Task, read_table, sequences
+from limbeck.benchmarks.task import Items, Size, Splits, Task, categories, read_table, sequences
 from limbeck.errors import InputError
 
 TRAIN = "flip_secondary_structure/secondary_structure.csv.gz"
@@ -16,7 +16,7 @@ def _read(data: Path) -> Splits:
     path = data / TRAIN
     table = read_table(path, "sequence", "ss3", "resolved_mask", "split")
     items = _items(path, table["sequence"], table["ss3"], table["resolved_mask"])
-    split = np.array(table["split"])
+    split = categories(path, table["split"], ("train", "valid", "test"))
     train, valid = (items.take(np.flatnonzero(split == part)) for part in ("train", "valid"))
     return Splits(train, valid, _cb513(data / TEST))
 
@@ -33,6 +33,8 @@ def _items(path: Path, texts: list[str], states: list[str], resolved: list[str])
     for row, (sequence, state, seen) in enumerate(zip(cleaned, states, resolved, strict=True), 2):
         if not len(sequence) == len(state) == len(seen):
             raise InputError(f"{path}: line {row}: not one label for each residue; copy the file again")
+        if not (set(state) <= set("HEC") and set(seen) <= set("01")):
+            raise InputError(f"{path}: line {row}: a residue's label is not as documented; copy the file again")
         labels.append("".join(s if known == "1" else "." for s, known in zip(state, seen, strict=True)))
     return Items(cleaned, np.array(labels))
 

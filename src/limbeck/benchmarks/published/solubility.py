@@ -4,7 +4,17 @@ from pathlib import Path
 
 import numpy as np
 
-from limbeck.benchmarks.task import Items, Size, Splits, Task, hash_order, numbers, read_table, sequences
+from limbeck.benchmarks.task import (
+    Items,
+    Size,
+    Splits,
+    Task,
+    categories,
+    hash_order,
+    numbers,
+    read_table,
+    sequences,
+)
 
 DEEPSOL = "solubility_deepsol/deepsol_valid_test.csv.gz"
 ESOL = "solubility_esol/esol.csv.gz"
@@ -13,15 +23,15 @@ ESOL = "solubility_esol/esol.csv.gz"
 def _deepsol(data: Path) -> Splits:
     path = data / DEEPSOL
     table = read_table(path, "sequence", "solubility", "split")
-    items = Items(sequences(path, table["sequence"]), np.array(table["solubility"]))
-    return _with_valid(items, np.array(table["split"]), "valid")
+    items = Items(sequences(path, table["sequence"]), categories(path, table["solubility"], "01"))
+    return _with_valid(items, categories(path, table["split"], ("valid", "test")), "valid")
 
 
 def _esol(data: Path) -> Splits:
     path = data / ESOL
     table = read_table(path, "sequence", "solubility", "split")
     items = Items(sequences(path, table["sequence"]), numbers(path, table["solubility"]))
-    return _with_valid(items, np.array(table["split"]), "train")
+    return _with_valid(items, categories(path, table["split"], ("train", "test")), "train")
 
 
 def _with_valid(items: Items, split: np.ndarray, source: str) -> Splits:

@@ -2,9 +2,7 @@
 
 from pathlib import Path
 
-import numpy as np
-
-from limbeck.benchmarks.task import Items, Size, Splits, Task, numbers, read_table, sequences
+from limbeck.benchmarks.task import Items, Size, Splits, Task, categories, numbers, read_table, sequences
 
 FILES = tuple(f"tape_stability/{part}.csv.gz" for part in ("train", "valid", "test"))
 
@@ -13,7 +11,7 @@ def _read(data: Path) -> Splits:
     train, valid = (_part(data / file) for file in FILES[:2])
     path = data / FILES[2]
     table = read_table(path, "sequence", "stability_score", "parent_cluster")
-    parents = np.array(table["parent_cluster"])
+    parents = categories(path, table["parent_cluster"])
     values = numbers(path, table["stability_score"])
     return Splits(train, valid, Items(sequences(path, table["sequence"]), values, clusters=parents, strata=parents))
 

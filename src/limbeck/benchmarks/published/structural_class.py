@@ -2,9 +2,7 @@
 
 from pathlib import Path
 
-import numpy as np
-
-from limbeck.benchmarks.task import Items, Size, Splits, Task, hash_order, read_table, sequences
+from limbeck.benchmarks.task import Items, Size, Splits, Task, categories, hash_order, read_table, sequences
 
 FILES = ("proteinbert_scop/train.csv.gz", "proteinbert_scop/test.csv.gz")
 
@@ -18,7 +16,7 @@ def _read(data: Path) -> Splits:
 
 def _part(path: Path) -> Items:
     table = read_table(path, "sequence", "scop_class")
-    return Items(sequences(path, table["sequence"]), np.array(table["scop_class"]))
+    return Items(sequences(path, table["sequence"]), categories(path, table["scop_class"]))
 
 
 TASKS = [

@@ -8,11 +8,22 @@ from pathlib import Path
 
 import numpy as np
 
-from limbeck.benchmarks.task import Items, Size, Splits, Task, hash_order, numbers, read_table, sequences
+from limbeck.benchmarks.task import (
+    Items,
+    Size,
+    Splits,
+    Task,
+    categories,
+    hash_order,
+    numbers,
+    read_table,
+    sequences,
+)
 
 GFP = "tape_fluorescence/fluorescence.csv.gz"
 GB1 = "flip_gb1/gb1.csv.gz"
 LACTAMASE = "beta_lactamase/envision_p62593.csv.gz"
+PARTS = ("train", "valid", "test")
 CAUTION = "regression on one-hot residues does as well or better: see `limbeck landscape`"
 
 
@@ -27,14 +38,14 @@ def _gb1(data: Path) -> Splits:
 def _by_column(path: Path, value: str, split: str) -> Splits:
     table = read_table(path, "sequence", value, split)
     items = Items(sequences(path, table["sequence"]), numbers(path, table[value]))
-    parts = np.array(table[split])
-    return Splits(*(items.take(np.flatnonzero(parts == part)) for part in ("train", "valid", "test")))
+    parts = categories(path, table[split], PARTS)
+    return Splits(*(items.take(np.flatnonzero(parts == part)) for part in PARTS))
 
 
 def _lactamase(data: Path) -> Splits:
     path = data / LACTAMASE
     table = read_table(path, "sequence", "scaled_effect", "is_synonymous")
-    changed = np.array(table["is_synonymous"]) != "1"
+    changed = categories(path, table["is_synonymous"], "01") == "0"
     items = Items(sequences(path, table["sequence"]), numbers(path, table["scaled_effect"]))
     items = items.take(np.flatnonzero(changed)).without(set())
     rows = hash_order(items)
