@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import limbeck
+from limbeck.benchmarks import cost, run
 from limbeck.benchmarks.cost import speed
-from limbeck.benchmarks.leaderboard import Point, scatter
-from limbeck.benchmarks.quoted import QUOTED
-from limbeck.benchmarks.run import Benchmark, benchmark
-from limbeck.benchmarks.table import claims, ranked
+from limbeck.benchmarks.run import benchmark
 from limbeck.cli import main
+from limbeck.lock import exclusive
 
 QUICK = ["--quick", "--task", "solubility_esol", "--task", "structural_class", "--no-default", "--no-floor"]
 
@@ -77,7 +78,6 @@ def test_the_page_needs_nothing_but_itself(folder: Path) -> None:
     page = (folder / "benchmark.html").read_text()
     assert "<script" not in page
     assert not re.search(r'(?:src|href)="?http', page)
-    assert page.count("<svg") == 1
     for text in ("composition", "pairs", "Published by others", "structural class", "near duplicates", "MIT"):
         assert text in page
 
@@ -96,11 +96,12 @@ def test_names_in_the_page_are_escaped(folder: Path, tmp_path: Path) -> None:
     [
         (["--quick", "--task", "folding"], "there is no task 'folding'"),
         (["--quick", "--task", "localisation"], "task localisation needs the folder deeploc2"),
-        (["--scale", "huge"], "no task is here at scale 'huge'"),
+        (["--scale", "huge"], "there is no scale 'huge'"),
         (["--quick", "--scale", "full"], "--quick is --scale quick"),
         (["--quick", "--encoder", "nobody"], "nobody"),
         (["--quick", "--encoder", "a=composition", "--encoder", "a=dipeptides"], "two encoders are called a"),
         (["--quick", "--no-default", "--no-floor"], "there is nothing to score"),
+        (["--quick", "--no-floor", "--reference", "b"], "there is no row 'b' to compare with; choose from: limbeck-9m"),
         (["--quick", "--data", "nowhere"], "nowhere: no data set is here"),
     ],
 )
@@ -116,14 +117,74 @@ def test_mistakes_get_one_line(
 
 def test_a_table_of_other_proteins_is_not_added_to(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(limbeck.InputError, match="has scale quick, not small; give another folder"):
-        benchmark(folder, encoders=["composition"], default=False, floor=False, tasks=["solubility_esol"])
-    (tmp_path / "benchmark.json").write_text("{}")
-    with pytest.raises(limbeck.InputError, match="is no table of `limbeck benchmark`"):
-        benchmark(tmp_path, encoders=["composition"], default=False, floor=False, scale="quick")
+        benchmark(folder, encoders=["composition"], scale="small")
+    with pytest.raises(limbeck.InputError, match="has split test, not valid; give another folder"):
+        benchmark(folder, encoders=["composition"], split="valid")
+    with gzip.open(tmp_path / "esol.csv.gz", "wt") as file:
+        file.write("sequence,solubility,split\nMKV,0.5,train\n")
+    (tmp_path / "data" / "solubility_esol").mkdir(parents=True)
+    (tmp_path / "esol.csv.gz").rename(tmp_path / "data" / "solubility_esol" / "esol.csv.gz")
+    with pytest.raises(limbeck.InputError, match=r"was made with another solubility_esol/esol\.csv\.gz"):
+        benchmark(folder, encoders=["composition"], data=tmp_path / "data")
+    for text in ("{}", "[]", "no JSON"):
+        (tmp_path / "benchmark.json").write_text(text)
+        with pytest.raises(limbeck.InputError, match="is no table of `limbeck benchmark`"):
+            benchmark(tmp_path, encoders=["composition"], default=False, floor=False, scale="quick")
     (tmp_path / "file").write_text("")
     with pytest.raises(limbeck.InputError, match="is a file; give a folder"):
         benchmark(tmp_path / "file")
     assert main(["benchmark", "--quick"]) == 2
+
+
+def test_a_row_takes_scale_tasks_and_methods_from_the_table(folder: Path) -> None:
+    before = content(folder)
+    found = benchmark(folder, encoders=["one-hot"], default=False, floor=False)
+    assert found.content["scale"] == "quick"
+    assert found.content["tasks"].keys() == before["tasks"].keys()
+    assert {name for name in found.rows["one-hot"]["scores"] if not name.endswith("_mlp")} == found.content[
+        "tasks"
+    ].keys()
+    again = benchmark(folder, default=False, floor=False, reference="one-hot")
+    assert again.rows.keys() == found.rows.keys()
+    assert again.reference == content(folder)["reference"] == "one-hot"
+    assert again.rows["one-hot"]["mean_differences"]["mean, proteins"] == {"value": 0.0, "interval": [0.0, 0.0]}
+    assert benchmark(folder, default=False, floor=False, reference="composition").reference == "composition"
+
+
+def test_another_model_by_the_same_name_replaces_the_row(tmp_path: Path) -> None:
+    how = {"default": False, "floor": False, "scale": "quick"}
+    first = benchmark(tmp_path, encoders=["mine=composition"], tasks=["structural_class", "solubility_esol"], **how)
+    second = benchmark(tmp_path, encoders=["mine=dipeptides"], tasks=["structural_class"], **how)
+    assert first.rows["mine"]["dimension"] == 20
+    assert second.rows["mine"]["dimension"] == 400
+    # Nothing of the old one is left.
+    assert second.rows["mine"]["scores"].keys() == {"structural_class"}
+    assert second.replicates.keys() == {"mine/structural_class"}
+
+
+def test_one_run_at_a_time_writes_a_table(folder: Path) -> None:
+    with exclusive(folder / "lock"), pytest.raises(limbeck.InputError, match="another run is writing it"):
+        benchmark(folder, encoders=["composition"], default=False, floor=False)
+
+
+def test_a_speed_belongs_to_a_machine(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    output = tmp_path / "moved"
+    shutil.copytree(folder, output)
+    monkeypatch.setattr(run, "machine", lambda: {"processor": "another", "cores": 64, "system": "Linux"})
+    monkeypatch.setattr(cost, "machine", run.machine)
+    found = benchmark(output, encoders=["third=composition"], default=False, floor=False)
+    assert found.rows["third"]["speed"]["machine"]["cores"] == 64
+    page = (output / "benchmark.html").read_text()
+    assert "Measured on another machine, so not in the picture: third" in page
+
+
+def test_a_students_teachers_come_from_its_folder(tmp_path: Path) -> None:
+    shutil.copytree(Path(limbeck.__file__).parent / "models" / "limbeck-9m", tmp_path / "student")
+    assert run._teachers(str(tmp_path / "student")) == []
+    record = {"teachers": [{"name": "one"}, {"name": "two"}]}
+    (tmp_path / "student" / "training.json").write_text(json.dumps(record))
+    assert run._teachers(str(tmp_path / "student")) == ["one", "two"]
+    assert run._teachers("composition") == []
 
 
 def test_tasks_are_listed_with_what_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
@@ -135,76 +196,10 @@ def test_tasks_are_listed_with_what_is_left_out(capsys: pytest.CaptureFixture[st
     assert max(map(len, shown.splitlines())) <= 140
 
 
-# --- what a table says
-
-
-def row(value: float, low: float, high: float, rate: float, parameters: int, difference: tuple) -> dict:
-    at, *between = difference
-    return {
-        "means": {"mean, proteins": {"value": value, "interval": [low, high]}},
-        "mean_differences": {"mean, proteins": {"value": at, "interval": between}},
-        "scores": {"melting": {"value": value, "interval": [low, high], "stand_in": ""}},
-        "differences": {"melting": {"value": at, "interval": between}},
-        "speed": {"residues_per_second": rate},
-        "parameters": parameters,
-        "candidates": {"default": {"name": "any"}},
-    }
-
-
-def table(**rows: dict) -> Benchmark:
-    about = {"melting": {"kind": "values", "primary": True}}
-    return Benchmark(Path(), {"reference": "own", "encoders": rows, "tasks": about}, {})
-
-
-def test_claims_are_computed_from_the_rows() -> None:
-    own = row(0.50, 0.45, 0.55, 1000, 9, (0.0, 0.0, 0.0))
-    found = table(
-        own=own,
-        worse=row(0.40, 0.3, 0.5, 100, 9, (-0.10, -0.15, -0.05)),
-        better=row(0.60, 0.5, 0.7, 100, 9, (0.10, 0.05, 0.15)),
-        close=row(0.51, 0.4, 0.6, 4000, 9, (0.01, -0.05, 0.07)),
-        composition=row(0.45, 0.4, 0.5, 1e6, 0, (-0.05, -0.1, 0.0)),
-    )
-    assert ranked(found)[0] == "better"
-    sentences = [sentence for sentence in claims(found) if " against " in sentence]
-    said = {sentence.split(" against ")[1].split(",")[0]: sentence for sentence in sentences}
-    assert said.keys() == {"worse", "better", "close"}
-    assert "+25.0% (+12.5% to +37.5%), within MTDP's 1.5% or better; 90% less time" in said["worse"]
-    assert "-16.7% (-25.0% to -8.3%), further below than MTDP's 1.5%" in said["better"]
-    assert "too uncertain for MTDP's 1.5%; 0.25 times as fast" in said["close"]
-    assert "composition is not surely below own on melting." in claims(found)
-
-
-def test_labels_of_the_picture_hide_neither_each_other_nor_points() -> None:
-    points = [
-        Point(f"encoder {k}", 1000 + k, {"value": 0.4 + k / 1000, "interval": [0.3, 0.5]}, 10**k, "c0")
-        for k in range(8)
-    ]
-    svg = str(scatter("mean", points))
-    places = [(float(x), float(y)) for x, y in re.findall(r'<text class="label [a-z]*" x="([\d.]+)" y="([\d.]+)"', svg)]
-    assert len(places) == 8
-    for index, (x, y) in enumerate(places):
-        for other_x, other_y in places[:index]:
-            assert abs(x - other_x) >= 55 or abs(y - other_y) >= 13
-    assert scatter("mean", []) == ""
-
-
-def test_a_point_grows_with_the_parameters() -> None:
-    radii = [Point("x", 1, {"value": 0, "interval": [0, 0]}, n, "c0").radius for n in (0, 10**6, 10**8, 10**9)]
-    assert radii == sorted(set(radii))
-
-
 def test_speed_is_of_residues() -> None:
     found = speed(limbeck.load("composition"))
     assert len(found["rounds"]) == 3
     assert min(found["rounds"]) <= found["residues_per_second"] <= max(found["rounds"])
-
-
-def test_every_quoted_score_names_source_and_caution() -> None:
-    from limbeck.benchmarks import all_tasks
-
-    assert {q.task for q in QUOTED} <= {task.name for task in all_tasks()}
-    assert all(q.source and q.caution for q in QUOTED)
 
 
 def test_a_students_fine_tuned_row_stands_beside_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

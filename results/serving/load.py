@@ -110,7 +110,7 @@ class Run:
                 await asyncio.sleep(random.uniform(0, 0.3))
                 writer.transport.abort()
                 self.statuses["killed clients"] += 1
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.2)
 
 
 async def state(http: httpx.AsyncClient) -> dict[str, float]:
@@ -165,6 +165,7 @@ async def load(
                     "after": await state(http),
                 }
             )
+            print(json.dumps(result["rounds"][-1]), flush=True)
     # Without this script's own connections.
     await asyncio.sleep(1)
     async with httpx.AsyncClient(base_url=url, trust_env=False) as http:

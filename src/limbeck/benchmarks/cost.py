@@ -23,20 +23,26 @@ SECONDS = 3.0
 MOST_PROTEINS = 512
 
 
-def speed(encoder: Encoder) -> dict[str, Any]:
+def speed(encoder: Encoder, threads: int | None = None) -> dict[str, Any]:
     """Residues a second of pooled vectors, proteins of 300 random residues, after a round that warms up.
+
+    Args:
+        encoder: as loaded.
+        threads: what it was loaded with, to be noted.
 
     Returns:
         ``residues_per_second`` (median of three rounds), ``rounds`` (each), ``proteins`` in a round, and
         ``product_rate``: float32 matrix products of the machine meanwhile, in operations a second. A rate that is far
-        from that of other encoders says that the machine was busy.
+        from that of other encoders says that the machine was busy. ``threads``, and ``machine``, since a speed
+        means nothing beside one of another.
     """
     rng = np.random.default_rng(0)
     proteins = ["".join(rng.choice(list(RESIDUES), LENGTH)) for _ in range(MOST_PROTEINS)]
     encoder.encode(proteins[:2])
     once = _seconds(encoder, proteins[:2])
     count = int(np.clip(2 * SECONDS / max(once, 1e-6), 2, MOST_PROTEINS))
-    encoder.encode(proteins[:count])
+    if count > 2:
+        encoder.encode(proteins[:count])
     rounds, rates = [], []
     for _ in range(ROUNDS):
         rates.append(_product_rate())
@@ -46,6 +52,8 @@ def speed(encoder: Encoder) -> dict[str, Any]:
         "rounds": [float(f"{value:.4g}") for value in rounds],
         "proteins": count,
         "product_rate": float(f"{statistics.median(rates):.3g}"),
+        "threads": threads or os.cpu_count(),
+        "machine": machine(),
     }
 
 

@@ -45,11 +45,14 @@ def add(verbs: Any) -> None:
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress, and no table")
     group = parser.add_argument_group("proteins")
     group.add_argument("--quick", action="store_true", help="the scale of two minutes: few short proteins")
-    group.add_argument("--scale", help="quick, small or full: how many proteins (default: small)")
-    group.add_argument("--task", action="append", dest="tasks", metavar="NAME", help="only this task; repeatable")
+    group.add_argument("--scale", help="quick, small or full: how many proteins (default: the table's, else small)")
     group.add_argument(
-        "--split", choices=["test", "valid"], default="test",
-        help="valid: to choose between models without a look at test (default: test)",
+        "--task", action="append", dest="tasks", metavar="NAME",
+        help="only this task; repeatable (default: the table's, in a new one all that are here)",
+    )  # fmt: skip
+    group.add_argument(
+        "--split", choices=["test", "valid"],
+        help="valid: to choose between models without a look at test (default: the table's, else test)",
     )  # fmt: skip
     group.add_argument("--mlp", action="store_true", help="a small network beside each linear probe, three seeds")
     group.add_argument(
@@ -98,7 +101,7 @@ def _proteins(options: argparse.Namespace) -> None:
         default=options.default,
         floor=options.floor,
         tasks=options.tasks,
-        scale="quick" if options.quick else options.scale or "small",
+        scale="quick" if options.quick else options.scale,
         split=options.split,
         data=options.data,
         methods=("mlp",) if options.mlp else (),
