@@ -15,10 +15,9 @@ from limbeck.commands import (
     predict,
     profiles,
     report,
-    serve,
 )
 
 __all__ = ["VERBS"]
 
-VERBS = (embed, encoders, landscape, predict, benchmark, serve, profiles, contexts, distill, adapt, report, export)
+VERBS = (embed, encoders, landscape, predict, benchmark, profiles, contexts, distill, adapt, report, export)
 """In the order of ``limbeck --help``."""
