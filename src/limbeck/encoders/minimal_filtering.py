@@ -1,7 +1,7 @@
 """Convolutions with fewer multiplications: Winograd's minimal filtering, as OpenVINO graphs.
 
 ``m`` neighbouring outputs of a filter of ``k`` taps take ``m + k - 1`` products of sums of inputs with sums of taps,
-where the plain way takes ``m k`` (S. Winograd, Arithmetic complexity of computations, 1980; for networks: Lavin and Gray,
+where the plain way takes ``m k`` (S. Winograd, Arithmetic complexity of computations, 1980; networks: Lavin and Gray,
 arXiv 1509.09308). For 5 taps that is 2 products an output, not 5, and each is a matrix product over the channels. The
 price is a few additions, and rounding: about 6e-6 of the largest output in float32. In bfloat16, whose rounding
 the sums enlarge, it is no use.
