@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from limbeck.errors import InputError
@@ -161,10 +161,14 @@ def relatives(draw: st.DrawFn) -> str:
 
 @CHEAP
 @given(text=relatives(), stop=st.none() | st.integers(1, 20))
+@example(text=WILD_TYPE[9:], stop=19)
+@example(text=WILD_TYPE[:19], stop=19)
 def test_an_aligned_sequence_keeps_its_residues(text: str, stop: int | None) -> None:
     if stop is not None:
         text = text[:stop] + "*" + text[stop:]
     placed = place(text, WILD_TYPE)
+    if text.endswith("*") and placed.letters[-1] not in "-*":
+        stop = None  # behind the wild type's last residue a stop codon ends nothing
     frame = Frame.around(len(WILD_TYPE), [placed])
     row = frame.row(placed)
     assert len(placed.letters) == len(WILD_TYPE)
