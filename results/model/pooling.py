@@ -83,7 +83,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, required=True)
     given = parser.parse_args()
     config, weights = student_files("limbeck-9m")
-    shape = StudentConfig(**{**config["limbeck"], "dilations": tuple(config["limbeck"]["dilations"])})
+    shape = StudentConfig.of(config["limbeck"])
     encoder = Pooled("student", config, weights)
     encoder.dimension = len(weights["center"])
     path = given.cache / "sample.npy"

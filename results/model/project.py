@@ -66,9 +66,8 @@ def main() -> None:
     fitted = {name: np.zeros(shapes[name], np.float16) for name in ("center", "project.weight")}
     encoder = Pooled("student", config, stored | fitted)
     encoder.dimension = len(fitted["center"])
-    shape = config["limbeck"]
     pooled = torch.from_numpy(encoder.encode(sample(given.proteins)))
-    center, weight = projection(pooled, StudentConfig(**{**shape, "dilations": tuple(shape["dilations"])}))
+    center, weight = projection(pooled, StudentConfig.of(config["limbeck"]))
     fitted = {"center": center.numpy().astype(np.float16), "project.weight": weight.numpy().astype(np.float16)}
     given.output.mkdir(parents=True, exist_ok=True)
     with whole(given.output / "model.safetensors") as partial:

@@ -14,7 +14,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from limbeck import benchmarks
-from limbeck.benchmarks.task import Items, Task
+from limbeck.benchmarks.task import Task
 from limbeck.homology.mmseqs import SEARCH_SETTINGS, MMseqs, version, write_fasta
 
 IDENTITIES = (0.2, 0.3, 0.5, 0.9)
@@ -42,14 +42,14 @@ def main() -> None:
 def relatives(task: Task, data: Path, threads: int) -> dict[str, float]:
     """Number of scored proteins, and share of them with a relative of at least so much identity."""
     parts = task.parts(data, "full", "test")
-    scored = proteins(parts.score)
+    scored = parts.score.proteins
     best: dict[str, float] = defaultdict(float)
     with MMseqs.open(threads) as runner:
         databases = {
             name: runner.database(
                 write_fasta(runner.folder / f"{name}.fasta", ((str(i), s) for i, s in enumerate(found))), name
             )
-            for name, found in (("fitted", proteins(parts.fit)), ("scored", scored))
+            for name, found in (("fitted", parts.fit.proteins), ("scored", scored))
         }
         with databases["fitted"].search(databases["scored"], MOST_HITS).open() as lines:
             for line in lines:
@@ -57,11 +57,7 @@ def relatives(task: Task, data: Path, threads: int) -> dict[str, float]:
                 if len(aligned.replace("-", "")) >= COVERED * len(scored[int(query)]):
                     best[query] = max(best[query], float(identity))
     shares = {f"{least:.0%}": sum(i >= least for i in best.values()) / len(scored) for least in IDENTITIES}
-    return {"scored": len(scored), "fitted": len(proteins(parts.fit))} | {k: round(v, 4) for k, v in shares.items()}
-
-
-def proteins(items: Items) -> list[str]:
-    return sorted({*items.sequences, *items.partners})
+    return {"scored": len(scored), "fitted": len(parts.fit.proteins)} | {k: round(v, 4) for k, v in shares.items()}
 
 
 if __name__ == "__main__":

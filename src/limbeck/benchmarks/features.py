@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from limbeck.benchmarks.cache import kept_array
 from limbeck.benchmarks.task import SEED
 from limbeck.encoders.base import Encoder
 from limbeck.errors import InputError
-from limbeck.files import whole
 from limbeck.residues import PAD_ID, RESIDUES, to_ids
 
 __all__ = ["one_hot_windows", "pair_features", "protein_features", "residue_features", "residue_sample"]
@@ -31,9 +31,7 @@ def protein_features(encoder: Encoder, sequences: list[str], cache: Path | None)
     Raises:
         InputError: if a vector holds what is no finite number.
     """
-    return _cached(
-        encoder, "proteins", sequences, cache, lambda: _finite(encoder, sequences, encoder.encode(sequences))
-    )
+    return _kept(encoder, "proteins", sequences, cache, lambda: _finite(encoder, sequences, encoder.encode(sequences)))
 
 
 def pair_features(known: Mapping[str, Floats], first: list[str], second: list[str], mean: Floats) -> Floats:
@@ -84,7 +82,7 @@ def residue_features(
         return np.concatenate(parts)
 
     wanted = [" ".join(map(str, r)) for r in rows]
-    return _cached(encoder, "residues", [*sequences, *wanted], cache, compute)
+    return _kept(encoder, "residues", [*sequences, *wanted], cache, compute)
 
 
 def residue_sample(sequence: str, known: NDArray[np.bool_], share: float) -> NDArray[np.intp]:
@@ -116,14 +114,5 @@ def _chunks(sequences: list[str]) -> Iterator[slice]:
             first, done = index + 1, end
 
 
-def _cached(encoder: Encoder, kind: str, texts: list[str], cache: Path | None, compute: Callable[[], Floats]) -> Floats:
-    if cache is None:
-        return compute()
-    key = "\n".join([kind, encoder.fingerprint, encoder.precision, *texts])
-    path = cache / f"{hashlib.sha256(key.encode()).hexdigest()}.npy"
-    if not path.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        values = compute()
-        with whole(path) as partial, partial.open("wb") as file:
-            np.save(file, values)
-    return np.load(path, allow_pickle=False)
+def _kept(encoder: Encoder, kind: str, texts: list[str], cache: Path | None, compute: Callable[[], Floats]) -> Floats:
+    return kept_array(cache, "\n".join([kind, encoder.fingerprint, encoder.precision, *texts]), compute)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["METRICS", "OF_MARGINS", "OF_SCORES", "OF_TWO", "interval", "ranks", "replicates", "spearman"]
+__all__ = ["METRICS", "OF_MARGINS", "OF_SCORES", "OF_TWO", "THRESHOLDS", "interval", "ranks", "replicates", "spearman"]
 
 Numbers = NDArray[Any]
 Metric = Callable[[Numbers, Numbers, Numbers], float]

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from limbeck.errors import InputError
 
-__all__ = ["Found", "search_mlp"]
+__all__ = ["Found", "search_mlp", "spread_of"]
 
 Floats = NDArray[np.float32]
 
@@ -90,7 +90,7 @@ def search_mlp(
         y = ((y - y.mean()) / y.std(correction=0).clamp_min(1e-12)).float()[:, None]
     best: Found | None = None
     for settings in SETTINGS:
-        spread = _spread(x, settings["scaling"])
+        spread = spread_of(x, settings["scaling"])
         inputs = (x - centre) / spread, y, (held - centre) / spread
         regularised = {name: settings[name] for name in ("dropout", "weight_decay")}
         trained = {seed: _trained(*inputs, valid, kind, outputs, seed, **regularised) for seed in seeds}
@@ -102,8 +102,8 @@ def search_mlp(
     return best
 
 
-def _spread(x: Tensor, scaling: str) -> Tensor:
-    """What vectors are divided by, (dimension,)."""
+def spread_of(x: Tensor, scaling: str) -> Tensor:
+    """What vectors (n, dimension) are divided by, (dimension,): one number (``"common"``), or each dimension's own."""
     own = x.std(0, correction=0)
     common = own.square().mean().sqrt() + 1e-12
     # A dimension that hardly varies is noise when blown up.

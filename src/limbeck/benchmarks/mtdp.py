@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limbeck.benchmarks.features import protein_features
-from limbeck.benchmarks.metrics import mean_aupr
+from limbeck.benchmarks.metrics import THRESHOLDS, mean_aupr
 from limbeck.benchmarks.overlap import near_duplicates
 from limbeck.benchmarks.task import Items, Task
 from limbeck.encoders.base import Encoder
@@ -46,7 +46,6 @@ METRICS_OF = {"classes": ("macro_f1", "balanced_accuracy"), "values": ("pearson"
 """What is reported of each kind; the first one chooses the epoch."""
 VALIDATION = 9
 """One of so many proteins of the training folds chooses the epoch in the honest variant."""
-THRESHOLDS = np.arange(101) / 100
 
 
 def mtdp_protocol(x: Floats, y: NDArray[Any], kind: str, *, epochs: int = EPOCHS, seed: int = 0) -> dict[str, Any]:

@@ -23,11 +23,7 @@ def near_duplicates(train: list[str], queries: list[str]) -> int:
     """Number of queries of which at least half of the different 5-mers stand in one single train protein."""
     if not train:
         return 0
-    words = [_words(sequence) for sequence in train]
-    owners = np.repeat(np.arange(len(train)), [len(w) for w in words])
-    flat = np.concatenate(words)
-    order = np.argsort(flat, kind="stable")
-    flat, owners = flat[order], owners[order]
+    flat, owners = _owned([_words(sequence) for sequence in train])
     return sum(_is_near(_words(query), flat, owners) for query in queries)
 
 
@@ -39,10 +35,7 @@ def families(sequences: list[str]) -> NDArray[np.intp]:
     those of many proteins don't count. A search with an aligner finds more distant relatives; this needs none.
     """
     words = [_telling(_words(sequence)) for sequence in sequences]
-    owners = np.repeat(np.arange(len(words)), [len(w) for w in words])
-    flat = np.concatenate(words) if words else np.empty(0, np.int64)
-    order = np.argsort(flat, kind="stable")
-    flat, owners = flat[order], owners[order]
+    flat, owners = _owned(words)
     ends = np.flatnonzero(np.diff(flat)) + 1
     shared: Counter[tuple[int, int]] = Counter()
     for group in np.split(owners, ends):
@@ -61,6 +54,14 @@ def families(sequences: list[str]) -> NDArray[np.intp]:
             low, high = sorted((root(a), root(b)))
             parent[high] = low
     return np.array([root(index) for index in range(len(words))], np.intp)
+
+
+def _owned(words: list[NDArray[np.int64]]) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
+    """All words in ascending order, and whose each is."""
+    flat = np.concatenate([np.empty(0, np.int64), *words])
+    owners = np.repeat(np.arange(len(words)), [len(w) for w in words])
+    order = np.argsort(flat, kind="stable")
+    return flat[order], owners[order]
 
 
 def _telling(words: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from limbeck.benchmarks.cache import kept_json
 from limbeck.benchmarks.candidates import Choice
 from limbeck.benchmarks.features import (
     one_hot_windows,
@@ -24,14 +24,26 @@ from limbeck.benchmarks.features import (
     residue_sample,
 )
 from limbeck.benchmarks.metrics import METRICS, OF_MARGINS, OF_SCORES, OF_TWO, interval, replicates
-from limbeck.benchmarks.overlap import near_duplicates
 from limbeck.benchmarks.probes import discriminants, nearest, ridges
 from limbeck.benchmarks.task import SEED, Items, Parts, Task
 from limbeck.encoders.base import Encoder
 from limbeck.errors import InputError
-from limbeck.files import whole
 
-__all__ = ["PROTOCOL", "RESAMPLES", "score_tasks"]
+__all__ = [
+    "METHODS",
+    "NO_STRATA",
+    "PROTOCOL",
+    "RESAMPLES",
+    "Labels",
+    "Outcome",
+    "View",
+    "labels_of",
+    "labels_of_residues",
+    "result_of",
+    "sampled",
+    "score_tasks",
+    "validation",
+]
 
 PROTOCOL = 2
 """Raised when the protocol changes, so that cached scores of an older one are not used."""
@@ -67,6 +79,8 @@ class Labels:
     units: NDArray[Any]
     unseen: int = 0
     """Scored items of a class that no fitted one has, which are always wrong; of labels, those that are not scored."""
+    names: list[str] = field(default_factory=list)
+    """Of the classes or labels, in the order of their numbers."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +92,8 @@ class Outcome:
     chosen: dict[str, Any]
     valid: float
     tried: int
-    view: View
+    view: View | None = None
+    """What the probe chose, for the network."""
 
 
 def score_tasks(
@@ -99,7 +114,7 @@ def score_tasks(
         key = f"{PROTOCOL} {SEED} {RESAMPLES} {task.name} {task.metrics} {task.methods} {task.sizes[scale]}"
         key += f" {parts.digest}" + "".join(f"\n{c.key}" for c in candidates)
         try:
-            found = _cached(key, cache, candidates, task, parts, scale)
+            found = kept_json(cache, key, partial(_score, candidates, task, parts, scale, cache))
         except InputError as error:
             raise InputError(f"task {task.name}: {error}") from error
         for name, scored in found.items():
@@ -112,54 +127,47 @@ def score_tasks(
     return results
 
 
-def _cached(
-    key: str, cache: Path | None, candidates: Sequence[Choice], task: Task, parts: Parts, scale: str
-) -> dict[str, Any]:
-    if cache is None:
-        return _score(candidates, task, parts, scale, None)
-    path = cache / f"{hashlib.sha256(key.encode()).hexdigest()}.json"
-    if not path.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        scored = _score(candidates, task, parts, scale, cache)
-        with whole(path) as partial:
-            partial.write_text(json.dumps(scored), encoding="utf-8")
-    loaded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return loaded
-
-
 def _score(candidates: Sequence[Choice], task: Task, parts: Parts, scale: str, cache: Path | None) -> dict[str, Any]:
     started = time.monotonic()
     if task.kind == "residues":
         views, labels, stand_in = _residue_views(candidates, task, parts, scale, cache)
     else:
         in_view = _pair_views if task.kind == "pairs" else _protein_views
-        views, labels, stand_in = in_view(candidates, parts, cache), _labels(task, parts), ""
+        views, labels, stand_in = in_view(candidates, parts, cache), labels_of(task, parts), ""
     if not min(map(len, (labels.fit, labels.choose, labels.score))):
         raise InputError("no residue has a known label in one of the parts; give the whole data set")
     outcomes = _outcomes(task, views, labels)
-    near = near_duplicates(_proteins(parts.fit), _proteins(parts.score))
     results = {}
     for method, outcome in outcomes.items():
-        name = task.name if method == task.methods[0] else f"{task.name}_{method}"
-        results[name] = {
-            **_measured(task, outcome, labels),
-            "kind": task.kind,
-            "question": task.question,
-            "method": method,
-            "chosen": outcome.chosen,
-            "valid": round(outcome.valid, 4),
-            "tried": outcome.tried,
-            "n": {p: len(getattr(parts, p)) for p in ("fit", "choose", "score")},
-            "units": len(np.unique(labels.units)),
-            "labels": {p: len(getattr(labels, p)) for p in ("fit", "choose", "score")},
-            "near": near,
-            "unseen_labels": labels.unseen,
-            "residues": sum(getattr(parts, p).residues for p in ("fit", "choose", "score")),
-            "in_mean": task.primary and method == task.methods[0] and not stand_in,
-            "stand_in": stand_in,
-            "seconds": round(time.monotonic() - started, 1),
-        }
+        own = method == task.methods[0]
+        name = task.name if own else f"{task.name}_{method}"
+        results[name] = result_of(task, parts, labels, outcome, method, task.primary and own and not stand_in, started)
+        results[name]["stand_in"] = stand_in
     return results
+
+
+def result_of(
+    task: Task, parts: Parts, labels: Labels, outcome: Outcome, method: str, in_mean: bool, started: float
+) -> dict[str, Any]:
+    """A score with all that :func:`limbeck.benchmarks.score` says of it; ``started`` is by the monotonic clock."""
+    return {
+        **_measured(task, outcome, labels),
+        "kind": task.kind,
+        "question": task.question,
+        "method": method,
+        "chosen": outcome.chosen,
+        "valid": round(outcome.valid, 4),
+        "tried": outcome.tried,
+        "n": {p: len(getattr(parts, p)) for p in ("fit", "choose", "score")},
+        "units": len(np.unique(labels.units)),
+        "labels": {p: len(getattr(labels, p)) for p in ("fit", "choose", "score")},
+        "near": parts.near,
+        "unseen_labels": labels.unseen,
+        "residues": sum(getattr(parts, p).residues for p in ("fit", "choose", "score")),
+        "in_mean": in_mean,
+        "stand_in": "",
+        "seconds": round(time.monotonic() - started, 1),
+    }
 
 
 def _measured(task: Task, outcome: Outcome, labels: Labels) -> dict[str, Any]:
@@ -167,7 +175,7 @@ def _measured(task: Task, outcome: Outcome, labels: Labels) -> dict[str, Any]:
     for metric in task.metrics:
         if metric == "spearman_within" and not len(labels.strata):
             continue
-        predicted = [_decided(task, metric, scores) for scores in outcome.scores]
+        predicted = [decided(task, metric, scores) for scores in outcome.scores]
         draws = (labels.score, labels.strata, labels.units, RESAMPLES, SEED)
         samples = np.mean([replicates(metric, p, *draws) for p in predicted], axis=0)
         values = [METRICS[metric](p, labels.score, labels.strata) for p in predicted]
@@ -192,28 +200,25 @@ def _outcomes(task: Task, views: Iterator[View], labels: Labels) -> dict[str, Ou
                 best[method] = outcome
     found = {method: replace(outcome, tried=tried[method]) for method, outcome in best.items()}
     if "mlp" in task.methods:
-        found["mlp"] = _search_mlp(task, best["probe"].view, labels)
+        chosen = best["probe"].view
+        assert chosen is not None
+        found["mlp"] = _search_mlp(task, chosen, labels)
     return found
 
 
 def _search_nearest(task: Task, view: View, labels: Labels) -> Outcome:
     own = np.eye(labels.classes, dtype=np.float32)
-    chosen = own[nearest(view.fit, labels.fit, view.choose)]
-    valid = METRICS[task.metrics[0]](_decided(task, task.metrics[0], chosen), labels.choose, NO_STRATA)
-    return Outcome([own[nearest(view.fit, labels.fit, view.score)]], dict(view.chosen), valid, 1, view)
+    valid = validation(task, labels, own[nearest(view.fit, labels.fit, view.choose)])
+    return Outcome([own[nearest(view.fit, labels.fit, view.score)]], dict(view.chosen), valid, 1)
 
 
 def _search_mlp(task: Task, view: View, labels: Labels) -> Outcome:
     from limbeck.benchmarks.mlp import search_mlp
 
-    metric = task.metrics[0]
-
-    def valid(scores: Floats) -> float:
-        return METRICS[metric](_decided(task, metric, scores), labels.choose, NO_STRATA)
-
+    valid = partial(validation, task, labels)
     found = search_mlp(view.fit, labels.fit, view.choose, valid, kind=_output(task), outputs=labels.classes)
     chosen = {**view.chosen, **found.chosen}
-    return Outcome([found.scores(view.score, seed) for seed in found.seeds], chosen, found.valid, found.tried, view)
+    return Outcome([found.scores(view.score, seed) for seed in found.seeds], chosen, found.valid, found.tried)
 
 
 def _output(task: Task) -> str:
@@ -222,7 +227,6 @@ def _output(task: Task) -> str:
 
 
 def _search_probe(task: Task, view: View, labels: Labels) -> Outcome:
-    metric = task.metrics[0]
     best: tuple[float, Any, dict[str, Any]] | None = None
     tried = 0
     for scaling in ("common", "each"):
@@ -233,14 +237,20 @@ def _search_probe(task: Task, view: View, labels: Labels) -> Outcome:
         )
         for strength, model in fitted:
             tried += 1
-            valid = METRICS[metric](_decided(task, metric, model(view.choose)), labels.choose, NO_STRATA)
+            valid = validation(task, labels, model(view.choose))
             if best is None or valid > best[0]:
                 best = valid, model, {**view.chosen, "scaling": scaling, "strength": strength}
     assert best is not None
     return Outcome([best[1](view.score)], best[2], best[0], tried, view)
 
 
-def _decided(task: Task, metric: str, scores: Floats) -> NDArray[Any]:
+def validation(task: Task, labels: Labels, scores: Floats) -> float:
+    """How good scores (n, outputs) of the validation part are, by the metric that counts."""
+    metric = task.metrics[0]
+    return METRICS[metric](decided(task, metric, scores), labels.choose, NO_STRATA)
+
+
+def decided(task: Task, metric: str, scores: Floats) -> NDArray[Any]:
     """What a metric is to judge, from scores (n, outputs): values, classes, or the margin of class 1 over class 0."""
     if task.kind == "values":
         return scores[:, 0]
@@ -249,7 +259,8 @@ def _decided(task: Task, metric: str, scores: Floats) -> NDArray[Any]:
     return scores[:, 1] - scores[:, 0] if metric in OF_MARGINS else scores.argmax(axis=1)
 
 
-def _labels(task: Task, parts: Parts) -> Labels:
+def labels_of(task: Task, parts: Parts) -> Labels:
+    """The labels of proteins or pairs in numbers; those of residues: :func:`labels_of_residues`."""
     score = parts.score
     units = score.clusters if len(score.clusters) else np.arange(len(score))
     fit, choose, truth = (p.labels for p in (parts.fit, parts.choose, score))
@@ -265,7 +276,7 @@ def _labels(task: Task, parts: Parts) -> Labels:
         raise InputError(f"two classes are needed, and there are {len(names)} ({shown}); give the whole data set")
     unseen = int((~np.isin(truth, fit)).sum())
     fit, choose, truth = (np.searchsorted(names, p) for p in (fit, choose, truth))
-    return Labels(fit, choose, truth, len(names), score.strata, units, unseen)
+    return Labels(fit, choose, truth, len(names), score.strata, units, unseen, names.tolist())
 
 
 def _many_labels(
@@ -281,21 +292,16 @@ def _many_labels(
     of_fit, of_choose, of_truth = (
         np.array([[name in found for name in names] for found in part], np.float64) for part in sets
     )
-    return Labels(of_fit, of_choose, of_truth, len(names), strata, units, unseen)
-
-
-def _proteins(items: Items) -> list[str]:
-    return list(dict.fromkeys([*items.sequences, *items.partners]))
+    return Labels(of_fit, of_choose, of_truth, len(names), strata, units, unseen, names)
 
 
 def _pair_views(candidates: Sequence[Choice], parts: Parts, cache: Path | None) -> Iterator[View]:
     for candidate in candidates:
         known: dict[str, Floats] = {}
         for part in (parts.fit, parts.choose, parts.score):
-            proteins = _proteins(part)
-            vectors = protein_features(candidate.encoder, proteins, cache)[:, candidate.columns]
-            known |= dict(zip(proteins, vectors, strict=True))
-        mean = np.mean([known[p] for p in _proteins(parts.fit)], axis=0)
+            vectors = protein_features(candidate.encoder, part.proteins, cache)[:, candidate.columns]
+            known |= dict(zip(part.proteins, vectors, strict=True))
+        mean = np.mean([known[p] for p in parts.fit.proteins], axis=0)
         features = [pair_features(known, p.sequences, p.partners, mean) for p in (parts.fit, parts.choose, parts.score)]
         yield View({"features": candidate.label, "form": "products and differences"}, *features)
 
@@ -320,15 +326,8 @@ def _residue_views(
     candidates: Sequence[Choice], task: Task, parts: Parts, scale: str, cache: Path | None
 ) -> tuple[Iterator[View], Labels, str]:
     three = (parts.fit, parts.choose, parts.score)
-    rows = [_sampled(p, task.sizes[scale].residues) for p in three]
-    texts = [
-        "".join(label[i] for label, r in zip(p.labels, chosen, strict=True) for i in r)
-        for p, chosen in zip(three, rows, strict=True)
-    ]
-    names = sorted(set("".join(texts)))
-    fit, choose, truth = (np.array([names.index(letter) for letter in text]) for text in texts)
-    units = np.repeat(np.arange(len(parts.score)), [len(r) for r in rows[2]])
-    labels = Labels(fit, choose, truth, len(names), NO_STRATA, units, int((~np.isin(truth, fit)).sum()))
+    rows = [sampled(p, task.sizes[scale].residues) for p in three]
+    labels = labels_of_residues(parts, rows)
 
     def views() -> Iterator[View]:
         for candidate in able:
@@ -346,6 +345,19 @@ def _residue_views(
     return iter([View({"features": ONE_HOT, "form": "as is"}, *windows)]), labels, ONE_HOT
 
 
+def labels_of_residues(parts: Parts, rows: list[list[NDArray[np.intp]]]) -> Labels:
+    """Classes of the residues that are looked at, protein after protein; ``rows`` as :func:`sampled` gives them."""
+    three = (parts.fit, parts.choose, parts.score)
+    texts = [
+        "".join(label[i] for label, r in zip(p.labels, chosen, strict=True) for i in r)
+        for p, chosen in zip(three, rows, strict=True)
+    ]
+    names = sorted(set("".join(texts)))
+    fit, choose, truth = (np.array([names.index(letter) for letter in text], np.intp) for text in texts)
+    units = np.repeat(np.arange(len(parts.score)), [len(r) for r in rows[2]])
+    return Labels(fit, choose, truth, len(names), NO_STRATA, units, int((~np.isin(truth, fit)).sum()), names)
+
+
 def _different(candidates: Sequence[Choice]) -> list[Choice]:
     by_layer = [c for c in candidates if "layer" in c.label]
     return by_layer or list(candidates[:1])
@@ -359,7 +371,8 @@ def has_residues(encoder: Encoder) -> bool:
     return True
 
 
-def _sampled(items: Items, wanted: int | None) -> list[NDArray[np.intp]]:
+def sampled(items: Items, wanted: int | None) -> list[NDArray[np.intp]]:
+    """For each protein the positions that are looked at, about ``wanted`` of all that are known, or all."""
     known = [np.frombuffer(str(label).encode(), np.uint8) != ord(".") for label in items.labels]
     total = sum(int(k.sum()) for k in known)
     share = min(1.0, wanted / total) if wanted else 1.0

@@ -18,6 +18,7 @@ from limbeck import benchmarks
 from limbeck.benchmarks.candidates import Choice, parse
 from limbeck.benchmarks.comparison import FINE_TUNED, compare
 from limbeck.benchmarks.cost import machine, speed
+from limbeck.benchmarks.finetuning.settings import METHODS as TUNINGS
 from limbeck.benchmarks.folder import Benchmark, join, read, write, writing
 from limbeck.benchmarks.protocol import PROTOCOL, RESAMPLES
 from limbeck.benchmarks.task import SEED, Task
@@ -26,12 +27,11 @@ from limbeck.encoders.student import DEFAULT_NAME, RANDOM_NAME, StudentEncoder, 
 from limbeck.errors import InputError
 from limbeck.version import __version__
 
-__all__ = ["FLOOR", "TUNINGS", "Benchmark", "benchmark"]
+__all__ = ["FLOOR", "Benchmark", "benchmark"]
 
 FLOOR = ("composition", "dipeptides", "kmers-3", RANDOM_NAME)
 """What any encoder has to beat: counts, and the default student's network untrained."""
 FIELDS = ("name", "dimension", "parameters", "license", "version", "pooling", "precision", "fingerprint")
-TUNINGS = ("lora", "full", "head")
 MOST_NUMBERS = 4096
 """MTDP's network has a map of dimension by dimension: for 3-mers, 64 million numbers trained 400 times over."""
 ABOUT = ("question", "kind", "split", "citation", "license", "caution", "primary")

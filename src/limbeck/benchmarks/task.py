@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from limbeck.benchmarks.overlap import near_duplicates
 from limbeck.errors import InputError
 from limbeck.residues import InvalidResidue, clean
 
@@ -63,9 +64,14 @@ class Items:
         return len(self.sequences)
 
     @property
+    def proteins(self) -> list[str]:
+        """The different sequences, each of which is encoded once."""
+        return list(dict.fromkeys([*self.sequences, *self.partners]))
+
+    @property
     def residues(self) -> int:
-        """Of the different proteins, each of which is encoded once."""
-        return sum(map(len, {*self.sequences, *self.partners}))
+        """Of the different proteins."""
+        return sum(map(len, self.proteins))
 
     @property
     def keys(self) -> list[str]:
@@ -102,6 +108,18 @@ class Splits:
     valid: Items
     test: Items
 
+    @classmethod
+    def by(cls, items: Items, column: NDArray[Any], *names: Any) -> Splits:
+        """Parts as a column (n,) says, each of the items that have its name, or one of its names."""
+        return cls(*(items.take(np.flatnonzero(np.isin(column, name))) for name in names))
+
+    @classmethod
+    def drawn(cls, items: Items, train: int, valid: int) -> Splits:
+        """Parts of so many tenths, and test of the rest, in the order of :func:`hash_order`."""
+        rows = hash_order(items)
+        first, second = len(rows) * train // 10, len(rows) * (train + valid) // 10
+        return cls(items.take(rows[:first]), items.take(rows[first:second]), items.take(rows[second:]))
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -120,6 +138,11 @@ class Parts:
                 text.update(f"{key}\t{label}\n".encode())
             text.update(b"\n")
         return text.hexdigest()
+
+    @cached_property
+    def near(self) -> int:
+        """How many scored proteins have a near duplicate among those that are fitted on."""
+        return near_duplicates(self.fit.proteins, self.score.proteins)
 
 
 @dataclass(frozen=True)
@@ -193,6 +216,15 @@ class Task:
             raise InputError(f"task {self.name} has no scale {scale!r}; choose from: {', '.join(self.sizes)}")
         if split not in ("valid", "test"):
             raise InputError(f"there is no split {split!r}; choose valid or test")
+        if not self.whole(data):
+            return self._parts(data, scale, split)
+        # Each encoder of a table asks for the same parts, and some are long in the making.
+        key = (self.read, self.sizes[scale], split, *self.checksums(data).items())
+        if key not in _REMEMBERED:
+            _REMEMBERED[key] = self._parts(data, scale, split)
+        return _REMEMBERED[key]
+
+    def _parts(self, data: Path, scale: str, split: str) -> Parts:
         size = self.sizes[scale]
         published = self.read(data)
         test = published.test.without(set())
@@ -210,6 +242,9 @@ class Task:
                     f"{data}; give the whole data set, or another scale or split"
                 )
         return Parts(*chosen, scored)
+
+
+_REMEMBERED: dict[Any, Parts] = {}
 
 
 def hash_order(items: Items) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -38,6 +39,11 @@ class StudentConfig:
             raise InputError(f"--kernel must be odd, so that it has a middle; not {self.kernel}")
         if self.states < self.width:
             raise InputError(f"{self.states} contexts cannot span {self.width} dimensions; use at least {self.width}")
+
+    @classmethod
+    def of(cls, shape: Mapping[str, Any]) -> StudentConfig:
+        """From the ``"limbeck"`` part of a student's ``config.json``; see :meth:`as_dict`."""
+        return cls(**{**shape, "dilations": tuple(shape["dilations"])})
 
     @property
     def radius(self) -> int:

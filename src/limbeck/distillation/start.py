@@ -14,7 +14,7 @@ from limbeck.distillation.network import Student
 from limbeck.encoders.student import StudentEncoder, Weights, student_files
 from limbeck.errors import InputError
 
-__all__ = ["Start", "load_weights"]
+__all__ = ["Start", "load_weights", "network_of"]
 
 
 def load_weights(name: str | os.PathLike[str]) -> Student:
@@ -26,12 +26,16 @@ def load_weights(name: str | os.PathLike[str]) -> Student:
     Raises:
         InputError: if it is no student, or is damaged.
     """
-    return _network(os.fspath(name), *student_files(os.fspath(name)))
+    return network_of(os.fspath(name), *student_files(os.fspath(name)))
 
 
-def _network(name: str, config: dict[str, Any], weights: Weights) -> Student:
-    shape = config["limbeck"]
-    student = Student(StudentConfig(**{**shape, "dilations": tuple(shape["dilations"])}))
+def network_of(name: str, config: dict[str, Any], weights: Weights) -> Student:
+    """The network of a student's configuration and weights, in float32.
+
+    Raises:
+        InputError: if they don't fit each other; ``name`` says whose they are.
+    """
+    student = Student(StudentConfig.of(config["limbeck"]))
     try:
         student.load_state_dict({key: torch.from_numpy(value).float() for key, value in weights.items()})
     except (RuntimeError, TypeError) as error:
@@ -55,4 +59,4 @@ class Start(NamedTuple):
         config, weights = student_files(name)
         encoder = StudentEncoder(name, config, weights)
         teacher = Teacher(name, encoder.license, encoder.fingerprint)
-        return cls(_network(name, config, weights), teacher, encoder.pooling, config.get("nested_dimensions", []))
+        return cls(network_of(name, config, weights), teacher, encoder.pooling, config.get("nested_dimensions", []))

@@ -7,7 +7,6 @@ import importlib.util
 import json
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,15 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limbeck.benchmarks import protocol
+from limbeck.benchmarks.cache import kept_json
 from limbeck.benchmarks.finetuning.saved import FineTuned
 from limbeck.benchmarks.finetuning.settings import Settings
-from limbeck.benchmarks.metrics import METRICS
-from limbeck.benchmarks.overlap import near_duplicates
-from limbeck.benchmarks.protocol import Labels, Outcome, View
-from limbeck.benchmarks.task import Items, Parts, Task
+from limbeck.benchmarks.protocol import Labels, Outcome
+from limbeck.benchmarks.task import Parts, Task
 from limbeck.encoders.student import DEFAULT_NAME, FAMILY, RANDOM_NAME, Weights, random_student, student_files
 from limbeck.errors import InputError
-from limbeck.files import whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,7 +40,6 @@ IGNORED = -100
 """What PyTorch's cross entropy passes over."""
 NEVER = np.float32(-1e30)
 """Score of a class that was not there to learn."""
-_NOTHING = View({}, *(np.empty((0, 0), np.float32) for _ in range(3)))
 
 
 @dataclass(frozen=True)
@@ -100,28 +96,9 @@ def finetune(
         chosen=_chosen(student, settings, runs, seeds),
         valid=float(np.mean([run.valid for run in runs])),
         tried=1,
-        view=_NOTHING,
     )
-    result = {
-        **protocol._measured(task, outcome, labels),
-        "kind": task.kind,
-        "question": task.question,
-        "method": settings.method,
-        "chosen": outcome.chosen,
-        "valid": round(outcome.valid, 4),
-        "tried": outcome.tried,
-        "n": {p: len(getattr(parts, p)) for p in ("fit", "choose", "score")},
-        "units": len(np.unique(labels.units)),
-        "labels": {p: len(getattr(labels, p)) for p in ("fit", "choose", "score")},
-        "near": near_duplicates(protocol._proteins(parts.fit), protocol._proteins(parts.score)),
-        "unseen_labels": labels.unseen,
-        "residues": sum(getattr(parts, p).residues for p in ("fit", "choose", "score")),
-        "in_mean": task.primary,
-        "stand_in": "",
-        "seconds": round(time.monotonic() - started, 1),
-        "parameters": sum(int(value.size) for value in weights.values()),
-        "trainable": runs[0].trainable,
-    }
+    result = protocol.result_of(task, parts, labels, outcome, settings.method, task.primary, started)
+    result |= {"parameters": sum(int(value.size) for value in weights.values()), "trainable": runs[0].trainable}
     about = {"task": task.name, "question": task.question, "citation": task.citation, "student": student}
     models = [
         _model(run, goal, config, {**about, "settings": asdict(settings), "seed": seed, "valid": run.valid})
@@ -163,25 +140,12 @@ def finetune_tasks(
 
         key = f"fine-tuned {VERSION} {protocol.PROTOCOL} {settings} {tuple(seeds)} {task.name} {task.metrics}"
         key += f" {task.sizes[scale]} {parts.digest} {_digest(student)}"
-        results[task.name] = scored = _cached(key, cache, compute)
+        results[task.name] = scored = kept_json(cache, key, compute)
         if log:
             low, high = scored["interval"]
             text = f"  {task.name}, {settings.method}: {scored['metric']} {scored['value']:.3f}"
             print(f"{text} ({low:.3f} to {high:.3f}), {scored['seconds']:.0f} s", file=log, flush=True)
     return results
-
-
-def _cached(key: str, cache: Path | None, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    if cache is None:
-        return compute()
-    path = cache / f"{hashlib.sha256(key.encode()).hexdigest()}.json"
-    if not path.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        result = compute()
-        with whole(path) as partial:
-            partial.write_text(json.dumps(result), encoding="utf-8")
-    loaded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return loaded
 
 
 @dataclass(frozen=True)
@@ -210,10 +174,11 @@ class _Goal:
             raise InputError(f"task {task.name} is one of pairs, which are not fine-tuned; use the probe")
         rows = None
         if task.kind == "residues":
-            rows = [protocol._sampled(p, residues) for p in (parts.fit, parts.choose, parts.score)]
-            labels, names = _of_residues(parts, rows)
+            rows = [protocol.sampled(p, residues) for p in (parts.fit, parts.choose, parts.score)]
+            labels = protocol.labels_of_residues(parts, rows)
         else:
-            labels, names = protocol._labels(task, parts), _names(task, parts)
+            labels = protocol.labels_of(task, parts)
+        names = labels.names
         if task.kind == "values":
             centre, spread = float(np.mean(labels.fit)), float(np.std(labels.fit)) or 1.0
             return cls(task, parts, labels, names, np.arange(1), rows, centre, spread)
@@ -259,9 +224,7 @@ class _Goal:
 
     def valid(self, scores: Tensor) -> float:
         """How good scores of validation are."""
-        metric = self.task.metrics[0]
-        decided = protocol._decided(self.task, metric, self.wide(scores))
-        return METRICS[metric](decided, self.labels.choose, protocol.NO_STRATA)
+        return protocol.validation(self.task, self.labels, self.wide(scores))
 
 
 @dataclass(frozen=True)
@@ -282,17 +245,14 @@ def _run(goal: _Goal, config: dict[str, Any], weights: Weights, settings: Settin
 
     from limbeck.benchmarks.finetuning.network import Tuned, adapt
     from limbeck.benchmarks.finetuning.training import frozen, scored, solve_head, train
-    from limbeck.distillation.config import StudentConfig
-    from limbeck.distillation.network import Student
+    from limbeck.distillation.start import network_of
     from limbeck.encoders.transformer import resolve_device
 
     kind = goal.task.kind
     fit, choose, score = (goal.examples(part) for part in ("fit", "choose", "score"))
-    shape = config["limbeck"]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        student = Student(StudentConfig(**{**shape, "dilations": tuple(shape["dilations"])}))
-        student.load_state_dict({key: torch.from_numpy(np.asarray(v, np.float32)) for key, v in weights.items()})
+        student = network_of(str(config["name"]), config, weights)
         if settings.method == "lora":
             adapt(student, settings.rank)
         else:
@@ -369,28 +329,3 @@ def _digest(student: str) -> str:
         text.update(key.encode())
         text.update(np.ascontiguousarray(weights[key]).data)
     return text.hexdigest()
-
-
-def _names(task: Task, parts: Parts) -> list[str]:
-    """Of the classes or labels that :func:`limbeck.benchmarks.protocol._labels` numbers, in that order."""
-    if task.kind == "values":
-        return []
-    three = [part.labels for part in (parts.fit, parts.choose, parts.score)]
-    if task.kind == "classes":
-        return [str(name) for name in np.unique(np.concatenate(three))]
-    counts = Counter(name for text in three[0] for name in set(filter(None, str(text).split(";"))))
-    return sorted(name for name, count in counts.items() if count >= protocol.LEAST_PROTEINS)
-
-
-def _of_residues(parts: Parts, rows: list[list[NDArray[np.intp]]]) -> tuple[Labels, list[str]]:
-    """Classes of the residues that are looked at, protein after protein."""
-    three: tuple[Items, ...] = (parts.fit, parts.choose, parts.score)
-    texts = [
-        "".join(label[i] for label, r in zip(p.labels, chosen, strict=True) for i in r)
-        for p, chosen in zip(three, rows, strict=True)
-    ]
-    names = sorted(set("".join(texts)))
-    fit, choose, truth = (np.array([names.index(letter) for letter in text], np.intp) for text in texts)
-    units = np.repeat(np.arange(len(parts.score)), [len(r) for r in rows[2]])
-    unseen = int((~np.isin(truth, fit)).sum())
-    return Labels(fit, choose, truth, len(names), protocol.NO_STRATA, units, unseen), names

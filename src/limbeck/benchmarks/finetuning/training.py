@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from limbeck.benchmarks.finetuning.examples import Batch, Examples
 from limbeck.benchmarks.finetuning.network import Tuned
 from limbeck.benchmarks.finetuning.settings import Settings
+from limbeck.benchmarks.mlp import spread_of
 from limbeck.distillation.precision import resolve_precision
 from limbeck.encoders.transformer import resolve_device
 from limbeck.errors import InputError
@@ -34,8 +35,6 @@ Valid = Callable[[Tensor], float]
 STRENGTHS = tuple(10.0**k for k in range(0, -6, -1))
 """Penalties on the head's squared weights, strongest first: of equal scores the strongest wins."""
 ITERATIONS = 60
-SMALLEST_SPREAD = 1e-3
-"""Of the common one: a dimension that hardly varies is noise when blown up."""
 WARM_UP = 0.1
 
 
@@ -112,11 +111,10 @@ def solve_head(
         The score on validation, and which penalty and scaling.
     """
     x, y = fit
-    mean, spread = x.mean(0), x.std(0, correction=0)
-    common = spread.square().mean().sqrt().clamp_min(1e-12)
+    mean = x.mean(0)
     best: tuple[float, float, dict[str, Any], dict[str, Tensor]] | None = None
     for scaling in ("common", "each"):
-        scale = spread.clamp_min(SMALLEST_SPREAD * common) if scaling == "each" else common.expand_as(spread)
+        scale = spread_of(x, scaling)
         head = nn.Linear(x.shape[1], network.head.out_features)
         nn.init.zeros_(head.weight)
         nn.init.zeros_(head.bias)

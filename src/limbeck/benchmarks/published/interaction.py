@@ -17,7 +17,6 @@ from limbeck.benchmarks.task import (
     Task,
     categories,
     family_parts,
-    hash_order,
     read_table,
     sequences,
 )
@@ -43,14 +42,11 @@ def _unseen(data: Path) -> Splits:
     proteins = sorted({*items.sequences, *items.partners})
     parts = dict(zip(proteins, family_parts(proteins, families(proteins), (0.55, 0.15, 0.3)), strict=True))
     first, second = (np.array([parts[s] for s in side]) for side in (items.sequences, items.partners))
-    return Splits(*(items.take(np.flatnonzero((first == part) & (second == part))) for part in range(3)))
+    return Splits.by(items, np.where(first == second, first, -1), 0, 1, 2)
 
 
 def _random(data: Path) -> Splits:
-    items = _pairs(data)
-    rows = hash_order(items)
-    edges = len(rows) * 7 // 10, len(rows) * 8 // 10
-    return Splits(items.take(rows[: edges[0]]), items.take(rows[edges[0] : edges[1]]), items.take(rows[edges[1] :]))
+    return Splits.drawn(_pairs(data), 7, 1)
 
 
 def _task(name: str, read: object, split: str, primary: bool, caution: str, **sizes: Size) -> Task:

@@ -14,6 +14,8 @@ from limbeck.benchmarks.task import Items, Size, Splits, Task, categories, read_
 
 FOLDS = "deeploc2/swissprot_5fold.csv.gz"
 FIRST = "deeploc1/deeploc1.csv.gz"
+PARTS = ["0", "1", "2"], "3", "4"
+"""Folds to train on, to validate and to test."""
 
 
 def _folds(data: Path) -> Splits:
@@ -22,8 +24,7 @@ def _folds(data: Path) -> Splits:
     labels, folds = categories(path, table["locations"]), categories(path, table["fold"], "01234")
     items = Items(sequences(path, table["sequence"]), labels, groups=folds)
     single = np.char.find(labels, "|") < 0
-    rows = [np.flatnonzero(single & np.isin(folds, part)) for part in (["0", "1", "2"], ["3"], ["4"])]
-    return Splits(*(items.take(r) for r in rows))
+    return Splits.by(items.take(np.flatnonzero(single)), folds[single], *PARTS)
 
 
 def _membrane(data: Path) -> Splits:
@@ -31,7 +32,7 @@ def _membrane(data: Path) -> Splits:
     table = read_table(path, "sequence", "membrane", "fold")
     folds = categories(path, table["fold"], "01234")
     items = Items(sequences(path, table["sequence"]), categories(path, table["membrane"], "01"), groups=folds)
-    return Splits(*(items.take(np.flatnonzero(np.isin(folds, part))) for part in (["0", "1", "2"], ["3"], ["4"])))
+    return Splits.by(items, folds, *PARTS)
 
 
 def _first(data: Path, test: str) -> Splits:
@@ -41,7 +42,7 @@ def _first(data: Path, test: str) -> Splits:
     labels = np.char.replace(categories(path, table["location"]), "Cytoplasm-Nucleus", "Cytoplasm")
     items = Items(sequences(path, table["sequence"]), labels)
     split = categories(path, table["split"], ("train", "valid", "test", "test_hard"))
-    return Splits(*(items.take(np.flatnonzero(split == part)) for part in ("train", "valid", test)))
+    return Splits.by(items, split, "train", "valid", test)
 
 
 _SIZES = {"full": Size(), "small": Size(train=350, valid=100, test=300, longest=500)}

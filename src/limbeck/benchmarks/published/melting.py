@@ -6,8 +6,6 @@ The temperatures differ between organisms, so much of the rank correlation comes
 
 from pathlib import Path
 
-import numpy as np
-
 from limbeck.benchmarks.task import Items, Size, Splits, Task, categories, numbers, read_table, sequences
 
 FILE = "meltome/meltome_joined.csv.gz"
@@ -20,7 +18,7 @@ def _read(data: Path) -> Splits:
     items = Items(sequences(path, table["sequence"]), numbers(path, table["tm_median"]), strata=organisms)
     # A protein without a place in FLIP's split takes no part.
     split = categories(path, table["flip_mixed_split"], ("train", "valid", "test", ""))
-    return Splits(*(items.take(np.flatnonzero(split == part)) for part in ("train", "valid", "test")))
+    return Splits.by(items, split, "train", "valid", "test")
 
 
 TASKS = [

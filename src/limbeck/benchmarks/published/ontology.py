@@ -19,7 +19,7 @@ def _read(data: Path) -> Splits:
     items = Items(sequences(path, table["sequence"]), np.array(texts)).without(set())
     items = items.take(np.flatnonzero(items.labels != ""))
     parts = family_parts(items.sequences, families(items.sequences), (0.64, 0.16, 0.2))
-    return Splits(*(items.take(np.flatnonzero(parts == part)) for part in range(3)))
+    return Splits.by(items, parts, 0, 1, 2)
 
 
 TASKS = [

@@ -14,7 +14,6 @@ from limbeck.benchmarks.task import (
     Splits,
     Task,
     categories,
-    hash_order,
     numbers,
     read_table,
     sequences,
@@ -39,7 +38,7 @@ def _by_column(path: Path, value: str, split: str) -> Splits:
     table = read_table(path, "sequence", value, split)
     items = Items(sequences(path, table["sequence"]), numbers(path, table[value]))
     parts = categories(path, table[split], PARTS)
-    return Splits(*(items.take(np.flatnonzero(parts == part)) for part in PARTS))
+    return Splits.by(items, parts, *PARTS)
 
 
 def _lactamase(data: Path) -> Splits:
@@ -47,10 +46,7 @@ def _lactamase(data: Path) -> Splits:
     table = read_table(path, "sequence", "scaled_effect", "is_synonymous")
     changed = categories(path, table["is_synonymous"], "01") == "0"
     items = Items(sequences(path, table["sequence"]), numbers(path, table["scaled_effect"]))
-    items = items.take(np.flatnonzero(changed)).without(set())
-    rows = hash_order(items)
-    edges = len(rows) * 8 // 10, len(rows) * 9 // 10
-    return Splits(items.take(rows[: edges[0]]), items.take(rows[edges[0] : edges[1]]), items.take(rows[edges[1] :]))
+    return Splits.drawn(items.take(np.flatnonzero(changed)).without(set()), 8, 1)
 
 
 def _task(
