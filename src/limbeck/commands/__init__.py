@@ -11,13 +11,31 @@ from limbeck.commands import (
     embed,
     encoders,
     export,
+    index,
     landscape,
+    map,
     predict,
     profiles,
     report,
+    search,
 )
 
 __all__ = ["VERBS"]
 
-VERBS = (embed, encoders, landscape, predict, benchmark, profiles, contexts, distill, adapt, report, export)
+VERBS = (
+    embed,
+    encoders,
+    index,
+    search,
+    map,
+    landscape,
+    predict,
+    benchmark,
+    profiles,
+    contexts,
+    distill,
+    adapt,
+    report,
+    export,
+)
 """In the order of ``limbeck --help``."""
