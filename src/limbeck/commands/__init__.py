@@ -18,6 +18,7 @@ from limbeck.commands import (
     profiles,
     report,
     search,
+    serve,
 )
 
 __all__ = ["VERBS"]
@@ -30,6 +31,7 @@ VERBS = (
     map,
     landscape,
     predict,
+    serve,
     benchmark,
     profiles,
     contexts,
