@@ -67,7 +67,7 @@ def benchmark(
         floor: score residue counts and an untrained network, too.
         tasks: names of some. By default those of the table in the folder; in a new one all that the scale has and
             whose data are here.
-        scale: ``"quick"``, ``"small"`` or ``"full"``; by default the table's, in a new one ``"small"``.
+        scale: ``"quick"``, ``"small"``, ``"medium"`` or ``"full"``; by default the table's, in a new one ``"small"``.
         split: ``"test"``, or ``"valid"`` to choose between models without a look at test; by default the table's, in
             a new one ``"test"``.
         data: a folder of data sets beside those that come with limbeck.
