@@ -12,6 +12,7 @@ from limbeck.commands import (
     encoders,
     export,
     landscape,
+    merge,
     predict,
     profiles,
     report,
@@ -19,5 +20,5 @@ from limbeck.commands import (
 
 __all__ = ["VERBS"]
 
-VERBS = (embed, encoders, landscape, predict, benchmark, profiles, contexts, distill, adapt, report, export)
+VERBS = (embed, merge, encoders, landscape, predict, benchmark, profiles, contexts, distill, adapt, report, export)
 """In the order of ``limbeck --help``."""

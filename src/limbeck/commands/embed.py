@@ -25,6 +25,7 @@ def add(verbs: Any) -> None:
         "  limbeck embed proteins.fasta -o residues.h5 --per-residue\n"
         "  limbeck embed assay.csv --sequence-column mutated_sequence -o assay.npz\n"
         "  zcat proteins.fasta.gz | limbeck embed - -o - --format parquet > proteins.parquet\n"
+        "  limbeck embed proteins.fasta -o part-2.h5 --shard 2/8   (then: limbeck merge part-*.h5 -o proteins.h5)\n"
         "  limbeck embed proteins.fasta -o esm2.h5 --encoder facebook/esm2_t33_650M_UR50D\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -97,6 +98,11 @@ def add(verbs: Any) -> None:
     group.add_argument("-q", "--quiet", action="store_true", help="no progress and no summary")
 
     group = parser.add_argument_group("resources")
+    group.add_argument(
+        "--shard",
+        metavar="I/N",
+        help="compute part I of N only, for a job of a scheduler's array; `limbeck merge` joins the parts",
+    )
     group.add_argument(
         "--memory", metavar="SIZE", help="the most memory to take, like 4G (default: half of what is free)"
     )

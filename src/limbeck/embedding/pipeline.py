@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import zip_longest
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -33,6 +33,7 @@ from limbeck.embedding.index import Index, sequence_digest
 from limbeck.embedding.memory import peak_memory, token_budget
 from limbeck.embedding.partial import Partial, replace_durably
 from limbeck.embedding.plan import Limits, Piece, chunks
+from limbeck.embedding.shards import Shard
 from limbeck.embedding.source import Source, stem
 from limbeck.embedding.stores import detect_format, format_of, read_metadata, size_on_disk, write_table
 from limbeck.encoders import Encoder, load
@@ -45,7 +46,7 @@ __all__ = ["Summary", "embed"]
 
 OPEN_PIECES = 128
 
-_SETTINGS_OF_RUN = ("input_sha256", "dtype", "level", "limbeck_version")
+_SETTINGS_OF_RUN = ("input_sha256", "dtype", "level", "shard", "limbeck_version")
 
 Inputs = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -60,6 +61,7 @@ _LABELS = {
     "dimension": "dimension",
     "dtype": "dtype",
     "level": "choice between proteins and residues",
+    "shard": "part",
 }
 
 
@@ -97,10 +99,13 @@ class Summary:
     """Whether the output was there already, from the same input and settings."""
     peak_memory: int
     """The most memory that the process has held so far, in bytes."""
+    shard: str = ""
+    """Which part of the input this run had, like ``"2/8"``; empty if it had all of it."""
 
     def __str__(self) -> str:
         shape = f"{self.dimension:,} numbers for each {'residue' if self.per_residue else 'protein'}"
-        rows = {"proteins": f"{self.proteins:,}", "residues": f"{self.residues:,}"}
+        rows = {"part": self.shard} if self.shard else {}
+        rows |= {"proteins": f"{self.proteins:,}", "residues": f"{self.residues:,}"}
         changes = (f"{letter} {count:,}" for letter, count in sorted(self.letters.items()))
         rows["letters changed"] = ", ".join(changes) or "none"
         rows["in windows"] = f"{self.windowed:,} long proteins" if self.windowed else "none"
@@ -142,6 +147,7 @@ def embed(
     threads: int | None = None,
     batch_tokens: int | None = None,
     memory: str | int | None = None,
+    shard: str | None = None,
     progress: bool = True,
     restart: bool = False,
     stdin: BinaryIO | None = None,
@@ -173,6 +179,8 @@ def embed(
         threads: see ``layer``.
         batch_tokens: most tokens in a batch; by default what suits the encoder and the memory.
         memory: the most that the program should take, like ``"4G"`` or in bytes. It bounds the batches.
+        shard: ``"2/8"`` computes the second of eight parts of the input only, about equal in residues; each needs an
+            output of its own, and :func:`limbeck.merge` joins them.
         progress: show progress on standard error.
         restart: throw away an unfinished run or a finished output of this name, and begin anew.
         stdin: what ``"-"`` reads, if not standard input.
@@ -185,10 +193,11 @@ def embed(
         raise InputError(f"unknown dtype {dtype!r}; choose float32 or float16")
     if duplicate_ids not in ("error", "suffix"):
         raise InputError(f"unknown rule {duplicate_ids!r} for duplicate ids; choose error or suffix")
+    part = None if shard is None else Shard.parse(shard)
     paths = [inputs] if isinstance(inputs, (str, os.PathLike)) else list(inputs)
     with _target(paths, output, format) as target:
         model = _model(encoder, layer, dimension, pooling, precision, device, threads, per_residue)
-        job = _Job(target, model, dtype, per_residue, duplicate_ids, skip_invalid, progress, restart)
+        job = _Job(target, model, dtype, per_residue, duplicate_ids, skip_invalid, part, progress, restart)
         columns = {"sequence_column": sequence_column, "id_column": id_column, "input_format": input_format}
         with _plain_errors(target), Partial(target.partial) as partial:
             source = Source(paths, partial.scratch, **columns, stdin=stdin)
@@ -218,6 +227,7 @@ class _Job:
     per_residue: bool
     duplicate_ids: str
     skip_invalid: bool
+    shard: Shard | None
     progress: bool
     restart: bool
 
@@ -334,6 +344,8 @@ def _run(job: _Job, source: Source, partial: Partial, batch_tokens: int | None, 
     with Index(partial.scratch) as index:
         _scan(job, source, index, partial.scratch / "skipped", counts)
         settings = job.settings(index.fingerprint)
+        if job.shard:
+            settings |= job.shard.cut(index)
         manifest = None if job.restart else partial.manifest()
         finished = not job.restart and _is_finished(job.target, settings, manifest)
         if not finished:
@@ -410,9 +422,9 @@ def _differences(there: Mapping[str, str], now: Mapping[str, str]) -> str:
     names = _LABELS if there.get("encoder") == now["encoder"] else ("encoder", *_SETTINGS_OF_RUN)
     for name in names:
         label = _LABELS[name]
-        if there.get(name) != now[name]:
+        if there.get(name) != now.get(name):
             is_hash = name in ("input_sha256", "encoder_fingerprint")
-            parts.append(label if is_hash else f"{label} ({there.get(name)} there, {now[name]} now)")
+            parts.append(label if is_hash else f"{label} ({there.get(name)} there, {now.get(name)} now)")
     return ", ".join(parts)
 
 
@@ -506,7 +518,7 @@ def _compute(
                 partial.save_piece(piece.number, vectors)
                 saved += len(piece.rows)
                 bar.note(f"{saved:,} of {index.proteins - index.duplicates:,} proteins")
-    # Reads on to the end, so that a file which has grown is noticed too.
+    # Reads on to the end (of the part), so that a file which has grown is noticed too.
     for _ in proteins:
         pass
     return _PiecedTable(job, index, partial, settings, places, np.array(starts))
@@ -515,7 +527,7 @@ def _compute(
 def _unchanged(job: _Job, source: Source, index: Index) -> Iterator[str]:
     """The sequences once more, each checked to be what the scan has seen."""
     proteins = source.proteins(on_invalid=(lambda error: None) if job.skip_invalid else None)
-    for found, expected in zip_longest(proteins, index.originals()):
+    for found, expected in zip_longest(islice(proteins, index.start, index.stop), index.originals()):
         if not found or (found[0].id, sequence_digest(found[1])) != expected:
             raise InputError("the input changed while it was read; run again")
         yield found[1]
@@ -628,6 +640,7 @@ def _summary(job: _Job, index: Index, counts: _Counts, seconds: float, finished:
         resumed=counts.resumed,
         nothing_to_do=finished,
         peak_memory=peak_memory(),
+        shard=str(job.shard or ""),
     )
 
 

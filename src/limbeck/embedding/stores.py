@@ -9,6 +9,7 @@ import shutil
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
 
@@ -26,6 +27,7 @@ __all__ = [
     "detect_format",
     "format_of",
     "read_embeddings",
+    "read_index",
     "read_metadata",
     "size_on_disk",
     "write_table",
@@ -114,6 +116,19 @@ def read_embeddings(path: str | os.PathLike[str]) -> Iterator[tuple[str, NDArray
         InputError: if the file is none of the formats.
     """
     read = {"h5": _read_h5, "parquet": _read_parquet, "npz": _read_npz}[detect_format(path)]
+    return read(Path(path))
+
+
+def read_index(path: str | os.PathLike[str]) -> Iterator[tuple[str, int]]:
+    """Read ids and numbers of residues of a file that :func:`write_table` wrote, but no vectors.
+
+    Yields:
+        (id, residues); residues is 0 where the file does not tell: with one vector for each protein in HDF5 and NPZ.
+
+    Raises:
+        InputError: if the file is none of the formats.
+    """
+    read = {"h5": _h5_index, "parquet": _parquet_index, "npz": _npz_index}[detect_format(path)]
     return read(Path(path))
 
 
@@ -210,6 +225,12 @@ def _read_h5(path: Path) -> Iterator[tuple[str, NDArray[np.floating]]]:
             yield str(dataset.attrs.get("original_id", name)), dataset[()]
 
 
+def _h5_index(path: Path) -> Iterator[tuple[str, int]]:
+    with h5py.File(path) as file:
+        for name, dataset in file.items():
+            yield str(dataset.attrs.get("original_id", name)), dataset.shape[0] if dataset.ndim == 2 else 0
+
+
 def _write_parquet(table: Table, path: Path, on_proteins: Callable[[int], None]) -> None:
     vector = pa.list_(pa.from_numpy_dtype(np.dtype(table.dtype)), table.dimension)
     schema = pa.schema(
@@ -243,6 +264,12 @@ def _read_parquet(path: Path) -> Iterator[tuple[str, NDArray[np.floating]]]:
                     yield id.as_py(), rows.flatten().to_numpy().reshape(len(rows), rows.type.list_size)
                 else:
                     yield id.as_py(), value.values.to_numpy()
+
+
+def _parquet_index(path: Path) -> Iterator[tuple[str, int]]:
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(batch_size=2**16, columns=["id", "length"]):
+            yield from zip(batch["id"].to_pylist(), batch["length"].to_pylist(), strict=True)
 
 
 def _write_npz(table: Table, path: Path, on_proteins: Callable[[int], None]) -> None:
@@ -297,6 +324,20 @@ def _read_npz(path: Path) -> Iterator[tuple[str, NDArray[np.floating]]]:
             data = residues.read(int(stop - start) * shape[1] * dtype.itemsize)
             yield str(id), np.frombuffer(data, dtype=dtype).reshape(-1, shape[1])
             start = stop
+
+
+def _npz_index(path: Path) -> Iterator[tuple[str, int]]:
+    with ExitStack() as stack:
+        archive = stack.enter_context(zipfile.ZipFile(path))
+
+        def rows_of(name: str) -> Iterator[Any]:
+            return _rows(stack.enter_context(archive.open(f"{name}.npy")))  # type: ignore[arg-type]
+
+        if "embeddings.npy" in archive.namelist():
+            yield from ((str(id), 0) for id in rows_of("ids"))
+            return
+        offsets = pairwise(rows_of("offsets"))
+        yield from ((str(id), int(stop - start)) for id, (start, stop) in zip(rows_of("ids"), offsets, strict=True))
 
 
 def _read_header(file: BinaryIO) -> tuple[np.dtype[Any], tuple[int, ...]]:
