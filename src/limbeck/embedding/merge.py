@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from limbeck.embedding.settings import differences
 from limbeck.embedding.shards import KEYS, Shard, hash_ids
 from limbeck.embedding.stores import (
     detect_format,
@@ -25,21 +26,6 @@ from limbeck.files import whole
 from limbeck.progress import Progress
 
 __all__ = ["Merged", "merge"]
-
-_LABELS = {
-    "encoder": "encoder",
-    "encoder_version": "version of the encoder",
-    "encoder_fingerprint": "weights or layer of the encoder",
-    "pooling": "pooling",
-    "precision": "precision",
-    "dimension": "dimension",
-    "dtype": "dtype",
-    "level": "choice between proteins and residues",
-    "input_sha256": "input",
-    "input_proteins": "number of proteins",
-    "ids_sha256": "list of ids",
-    "limbeck_version": "version of limbeck",
-}
 
 
 @dataclass(frozen=True)
@@ -124,11 +110,8 @@ def _ordered(parts: Sequence[_Part]) -> list[_Part]:
     for part in parts:
         if part.shard.count != first.shard.count:
             raise InputError(f"{part.path} is part {part.shard}, but {first.path} is part {first.shard}")
-        for name, label in _LABELS.items():
-            if part.metadata.get(name) != first.metadata.get(name):
-                there, here = first.metadata.get(name), part.metadata.get(name)
-                values = "" if name.endswith(("sha256", "fingerprint")) else f" ({there} there, {here} here)"
-                raise InputError(f"{part.path} was made with another {label} than {first.path}{values}; embed it anew")
+        if changed := differences(first.metadata, {**part.metadata, "shard": str(first.shard)}):
+            raise InputError(f"{first.path} and {part.path} are not of one run: another {changed}; embed one anew")
         if other := by_number.get(part.shard.number):
             raise InputError(f"part {part.shard} is given twice: {other.path} and {part.path}; drop one of them")
         by_number[part.shard.number] = part

@@ -33,36 +33,21 @@ from limbeck.embedding.index import Index, sequence_digest
 from limbeck.embedding.memory import peak_memory, token_budget
 from limbeck.embedding.partial import Partial, replace_durably
 from limbeck.embedding.plan import Limits, Piece, chunks
+from limbeck.embedding.settings import differences, settings_of
 from limbeck.embedding.shards import Shard
 from limbeck.embedding.source import Source, stem
 from limbeck.embedding.stores import detect_format, format_of, read_metadata, size_on_disk, write_table
+from limbeck.embedding.vectors import vectors_of
 from limbeck.encoders import Encoder, load
 from limbeck.errors import InputError
 from limbeck.progress import Progress
 from limbeck.records import InvalidRecord
-from limbeck.version import __version__
 
 __all__ = ["Summary", "embed"]
 
 OPEN_PIECES = 128
 
-_SETTINGS_OF_RUN = ("input_sha256", "dtype", "level", "shard", "limbeck_version")
-
 Inputs = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
-
-_LABELS = {
-    "limbeck_version": "version of limbeck",
-    "input_sha256": "input",
-    "encoder": "encoder",
-    "encoder_version": "version of the encoder",
-    "encoder_fingerprint": "weights or layer of the encoder",
-    "pooling": "pooling",
-    "precision": "precision",
-    "dimension": "dimension",
-    "dtype": "dtype",
-    "level": "choice between proteins and residues",
-    "shard": "part",
-}
 
 
 @dataclass(frozen=True)
@@ -233,19 +218,8 @@ class _Job:
 
     def settings(self, input_hash: str) -> dict[str, str]:
         """All that determines the table; stored with it."""
-        return {
-            "encoder": self.encoder.name,
-            "encoder_version": self.encoder.version,
-            "encoder_fingerprint": self.encoder.fingerprint,
-            "pooling": self.encoder.pooling,
-            "precision": self.encoder.precision,
-            "dimension": str(self.encoder.dimension),
-            "level": "residues" if self.per_residue else "proteins",
-            "dtype": self.dtype,
-            "input_sha256": input_hash,
-            "limbeck_version": __version__,
-            "created_by": "limbeck",
-        }
+        settings = settings_of(self.encoder, per_residue=self.per_residue, dtype=self.dtype)
+        return settings | {"input_sha256": input_hash}
 
 
 @contextmanager
@@ -409,23 +383,10 @@ def _is_finished(target: _Target, settings: dict[str, str], manifest: dict[str, 
         found = {}
     if found == settings:
         return True
-    if manifest and manifest["replaces_output"] and not _differences(manifest["settings"], settings):
+    if manifest and manifest["replaces_output"] and not differences(manifest["settings"], settings):
         return False
-    made = f", made with another {_differences(found, settings)}" if "encoder_fingerprint" in found else ""
+    made = f", made with another {differences(found, settings)}" if "encoder_fingerprint" in found else ""
     raise InputError(f"{target.name} exists already{made}; choose another output, or give --restart to replace it")
-
-
-def _differences(there: Mapping[str, str], now: Mapping[str, str]) -> str:
-    """What differs, for people; empty if nothing does."""
-    parts = []
-    # What another encoder brings with it need not be listed.
-    names = _LABELS if there.get("encoder") == now["encoder"] else ("encoder", *_SETTINGS_OF_RUN)
-    for name in names:
-        label = _LABELS[name]
-        if there.get(name) != now.get(name):
-            is_hash = name in ("input_sha256", "encoder_fingerprint")
-            parts.append(label if is_hash else f"{label} ({there.get(name)} there, {now.get(name)} now)")
-    return ", ".join(parts)
 
 
 def _limits(
@@ -446,7 +407,7 @@ def _limits(
         partial.begin({"settings": settings, "limits": limits.as_dict(), "replaces_output": replaces})
         return limits
     limits = Limits(**manifest["limits"])
-    changed = _differences(manifest["settings"], settings)
+    changed = differences(manifest["settings"], settings)
     if not changed and batch_tokens not in (None, limits.token_budget):
         changed = f"batch size ({limits.token_budget} tokens there, {batch_tokens} now)"
     if changed:
@@ -554,22 +515,10 @@ def _encode(
         bar.update(residues)
 
     started = time.monotonic()
-    # Beyond the range of float16 lies infinity, which is refused below.
-    with np.errstate(over="ignore"):
-        if job.per_residue:
-            features = job.encoder.encode_residues(sequences, on_batch)
-            vectors = np.concatenate([f.astype(job.dtype, copy=False) for f in features])
-        else:
-            vectors = job.encoder.encode(sequences, on_batch).astype(job.dtype, copy=False)
+    vectors = vectors_of(
+        job.encoder, sequences, job.dtype, job.per_residue, lambda place: index.id(int(piece.rows[place])), on_batch
+    )
     counts.seconds += time.monotonic() - started
-    finite = np.isfinite(vectors).all(axis=1)
-    if not finite.all():
-        vectors_each = [len(s) if job.per_residue else 1 for s in sequences]
-        protein = int(np.searchsorted(np.cumsum(vectors_each), np.argmin(finite), side="right"))
-        raise InputError(
-            f"record {index.id(int(piece.rows[protein]))!r}: {job.encoder.name} in {job.encoder.precision} "
-            f"gives a number that {job.dtype} does not hold; try --dtype float32 --precision f32"
-        )
     return vectors
 
 

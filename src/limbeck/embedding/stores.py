@@ -24,8 +24,10 @@ from limbeck.errors import InputError
 __all__ = [
     "FORMATS",
     "Table",
+    "arrow_vectors",
     "detect_format",
     "format_of",
+    "parquet_fields",
     "read_embeddings",
     "read_index",
     "read_metadata",
@@ -231,24 +233,36 @@ def _h5_index(path: Path) -> Iterator[tuple[str, int]]:
             yield str(dataset.attrs.get("original_id", name)), dataset.shape[0] if dataset.ndim == 2 else 0
 
 
+def parquet_fields(dimension: int, dtype: str, per_residue: bool) -> list[pa.Field]:
+    """The columns ``id``, ``length`` and ``embedding`` of a Parquet table."""
+    vector = pa.list_(pa.from_numpy_dtype(np.dtype(dtype)), dimension)
+    return [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("length", pa.int32(), nullable=False),
+        pa.field("embedding", pa.list_(vector) if per_residue else vector, nullable=False),
+    ]
+
+
+def arrow_vectors(vectors: NDArray[np.floating], offsets: NDArray[np.int64] | None = None) -> pa.Array:
+    """The column ``embedding``.
+
+    Args:
+        vectors: (n, dimension), one for each protein, or with ``offsets`` for each residue.
+        offsets: where each protein's residues start, and the end.
+    """
+    flat = pa.array(np.ascontiguousarray(vectors).reshape(-1))
+    column = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
+    return column if offsets is None else pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), column)
+
+
 def _write_parquet(table: Table, path: Path, on_proteins: Callable[[int], None]) -> None:
-    vector = pa.list_(pa.from_numpy_dtype(np.dtype(table.dtype)), table.dimension)
-    schema = pa.schema(
-        [
-            pa.field("id", pa.string(), nullable=False),
-            pa.field("length", pa.int32(), nullable=False),
-            pa.field("embedding", pa.list_(vector) if table.per_residue else vector, nullable=False),
-        ],
-        metadata=dict(table.metadata),
-    )
+    fields = parquet_fields(table.dimension, table.dtype, table.per_residue)
+    schema = pa.schema(fields, metadata=dict(table.metadata))
     ids = table.ids()
     # A dictionary of floats would only cost time.
     with pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=["id"]) as writer:
         for start, stop, offsets in _spans(table):
-            flat = pa.array(np.ascontiguousarray(table.vectors(start, stop)).reshape(-1))
-            vectors = pa.FixedSizeListArray.from_arrays(flat, table.dimension)
-            if table.per_residue:
-                vectors = pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), vectors)
+            vectors = arrow_vectors(table.vectors(start, stop), offsets if table.per_residue else None)
             names = pa.array([next(ids) for _ in range(stop - start)], pa.string())
             lengths = pa.array(np.ascontiguousarray(table.lengths[start:stop]))
             writer.write_table(pa.table([names, lengths, vectors], schema=schema))
