@@ -14,6 +14,7 @@ from limbeck.commands import (
     index,
     landscape,
     map,
+    merge,
     predict,
     profiles,
     report,
@@ -25,6 +26,7 @@ __all__ = ["VERBS"]
 
 VERBS = (
     embed,
+    merge,
     encoders,
     index,
     search,

@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import zip_longest
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -33,34 +33,21 @@ from limbeck.embedding.index import Index, sequence_digest
 from limbeck.embedding.memory import peak_memory, token_budget
 from limbeck.embedding.partial import Partial, replace_durably
 from limbeck.embedding.plan import Limits, Piece, chunks
+from limbeck.embedding.settings import differences, settings_of
+from limbeck.embedding.shards import Shard
 from limbeck.embedding.source import Source, stem
 from limbeck.embedding.stores import detect_format, format_of, read_metadata, size_on_disk, write_table
+from limbeck.embedding.vectors import vectors_of
 from limbeck.encoders import Encoder, load
 from limbeck.errors import InputError
 from limbeck.progress import Progress
 from limbeck.records import InvalidRecord
-from limbeck.version import __version__
 
 __all__ = ["Summary", "embed"]
 
 OPEN_PIECES = 128
 
-_SETTINGS_OF_RUN = ("input_sha256", "dtype", "level", "limbeck_version")
-
 Inputs = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
-
-_LABELS = {
-    "limbeck_version": "version of limbeck",
-    "input_sha256": "input",
-    "encoder": "encoder",
-    "encoder_version": "version of the encoder",
-    "encoder_fingerprint": "weights or layer of the encoder",
-    "pooling": "pooling",
-    "precision": "precision",
-    "dimension": "dimension",
-    "dtype": "dtype",
-    "level": "choice between proteins and residues",
-}
 
 
 @dataclass(frozen=True)
@@ -97,10 +84,13 @@ class Summary:
     """Whether the output was there already, from the same input and settings."""
     peak_memory: int
     """The most memory that the process has held so far, in bytes."""
+    shard: str = ""
+    """Which part of the input this run had, like ``"2/8"``; empty if it had all of it."""
 
     def __str__(self) -> str:
         shape = f"{self.dimension:,} numbers for each {'residue' if self.per_residue else 'protein'}"
-        rows = {"proteins": f"{self.proteins:,}", "residues": f"{self.residues:,}"}
+        rows = {"part": self.shard} if self.shard else {}
+        rows |= {"proteins": f"{self.proteins:,}", "residues": f"{self.residues:,}"}
         changes = (f"{letter} {count:,}" for letter, count in sorted(self.letters.items()))
         rows["letters changed"] = ", ".join(changes) or "none"
         rows["in windows"] = f"{self.windowed:,} long proteins" if self.windowed else "none"
@@ -142,6 +132,7 @@ def embed(
     threads: int | None = None,
     batch_tokens: int | None = None,
     memory: str | int | None = None,
+    shard: str | None = None,
     progress: bool = True,
     restart: bool = False,
     stdin: BinaryIO | None = None,
@@ -173,6 +164,8 @@ def embed(
         threads: see ``layer``.
         batch_tokens: most tokens in a batch; by default what suits the encoder and the memory.
         memory: the most that the program should take, like ``"4G"`` or in bytes. It bounds the batches.
+        shard: ``"2/8"`` computes the second of eight parts of the input only, about equal in residues; each needs an
+            output of its own, and :func:`limbeck.merge` joins them.
         progress: show progress on standard error.
         restart: throw away an unfinished run or a finished output of this name, and begin anew.
         stdin: what ``"-"`` reads, if not standard input.
@@ -185,10 +178,11 @@ def embed(
         raise InputError(f"unknown dtype {dtype!r}; choose float32 or float16")
     if duplicate_ids not in ("error", "suffix"):
         raise InputError(f"unknown rule {duplicate_ids!r} for duplicate ids; choose error or suffix")
+    part = None if shard is None else Shard.parse(shard)
     paths = [inputs] if isinstance(inputs, (str, os.PathLike)) else list(inputs)
     with _target(paths, output, format) as target:
         model = _model(encoder, layer, dimension, pooling, precision, device, threads, per_residue)
-        job = _Job(target, model, dtype, per_residue, duplicate_ids, skip_invalid, progress, restart)
+        job = _Job(target, model, dtype, per_residue, duplicate_ids, skip_invalid, part, progress, restart)
         columns = {"sequence_column": sequence_column, "id_column": id_column, "input_format": input_format}
         with _plain_errors(target), Partial(target.partial) as partial:
             source = Source(paths, partial.scratch, **columns, stdin=stdin)
@@ -218,24 +212,14 @@ class _Job:
     per_residue: bool
     duplicate_ids: str
     skip_invalid: bool
+    shard: Shard | None
     progress: bool
     restart: bool
 
     def settings(self, input_hash: str) -> dict[str, str]:
         """All that determines the table; stored with it."""
-        return {
-            "encoder": self.encoder.name,
-            "encoder_version": self.encoder.version,
-            "encoder_fingerprint": self.encoder.fingerprint,
-            "pooling": self.encoder.pooling,
-            "precision": self.encoder.precision,
-            "dimension": str(self.encoder.dimension),
-            "level": "residues" if self.per_residue else "proteins",
-            "dtype": self.dtype,
-            "input_sha256": input_hash,
-            "limbeck_version": __version__,
-            "created_by": "limbeck",
-        }
+        settings = settings_of(self.encoder, per_residue=self.per_residue, dtype=self.dtype)
+        return settings | {"input_sha256": input_hash}
 
 
 @contextmanager
@@ -334,6 +318,8 @@ def _run(job: _Job, source: Source, partial: Partial, batch_tokens: int | None, 
     with Index(partial.scratch) as index:
         _scan(job, source, index, partial.scratch / "skipped", counts)
         settings = job.settings(index.fingerprint)
+        if job.shard:
+            settings |= job.shard.cut(index)
         manifest = None if job.restart else partial.manifest()
         finished = not job.restart and _is_finished(job.target, settings, manifest)
         if not finished:
@@ -397,23 +383,10 @@ def _is_finished(target: _Target, settings: dict[str, str], manifest: dict[str, 
         found = {}
     if found == settings:
         return True
-    if manifest and manifest["replaces_output"] and not _differences(manifest["settings"], settings):
+    if manifest and manifest["replaces_output"] and not differences(manifest["settings"], settings):
         return False
-    made = f", made with another {_differences(found, settings)}" if "encoder_fingerprint" in found else ""
+    made = f", made with another {differences(found, settings)}" if "encoder_fingerprint" in found else ""
     raise InputError(f"{target.name} exists already{made}; choose another output, or give --restart to replace it")
-
-
-def _differences(there: Mapping[str, str], now: Mapping[str, str]) -> str:
-    """What differs, for people; empty if nothing does."""
-    parts = []
-    # What another encoder brings with it need not be listed.
-    names = _LABELS if there.get("encoder") == now["encoder"] else ("encoder", *_SETTINGS_OF_RUN)
-    for name in names:
-        label = _LABELS[name]
-        if there.get(name) != now[name]:
-            is_hash = name in ("input_sha256", "encoder_fingerprint")
-            parts.append(label if is_hash else f"{label} ({there.get(name)} there, {now[name]} now)")
-    return ", ".join(parts)
 
 
 def _limits(
@@ -434,7 +407,7 @@ def _limits(
         partial.begin({"settings": settings, "limits": limits.as_dict(), "replaces_output": replaces})
         return limits
     limits = Limits(**manifest["limits"])
-    changed = _differences(manifest["settings"], settings)
+    changed = differences(manifest["settings"], settings)
     if not changed and batch_tokens not in (None, limits.token_budget):
         changed = f"batch size ({limits.token_budget} tokens there, {batch_tokens} now)"
     if changed:
@@ -506,7 +479,7 @@ def _compute(
                 partial.save_piece(piece.number, vectors)
                 saved += len(piece.rows)
                 bar.note(f"{saved:,} of {index.proteins - index.duplicates:,} proteins")
-    # Reads on to the end, so that a file which has grown is noticed too.
+    # Reads on to the end (of the part), so that a file which has grown is noticed too.
     for _ in proteins:
         pass
     return _PiecedTable(job, index, partial, settings, places, np.array(starts))
@@ -515,7 +488,7 @@ def _compute(
 def _unchanged(job: _Job, source: Source, index: Index) -> Iterator[str]:
     """The sequences once more, each checked to be what the scan has seen."""
     proteins = source.proteins(on_invalid=(lambda error: None) if job.skip_invalid else None)
-    for found, expected in zip_longest(proteins, index.originals()):
+    for found, expected in zip_longest(islice(proteins, index.start, index.stop), index.originals()):
         if not found or (found[0].id, sequence_digest(found[1])) != expected:
             raise InputError("the input changed while it was read; run again")
         yield found[1]
@@ -542,22 +515,10 @@ def _encode(
         bar.update(residues)
 
     started = time.monotonic()
-    # Beyond the range of float16 lies infinity, which is refused below.
-    with np.errstate(over="ignore"):
-        if job.per_residue:
-            features = job.encoder.encode_residues(sequences, on_batch)
-            vectors = np.concatenate([f.astype(job.dtype, copy=False) for f in features])
-        else:
-            vectors = job.encoder.encode(sequences, on_batch).astype(job.dtype, copy=False)
+    vectors = vectors_of(
+        job.encoder, sequences, job.dtype, job.per_residue, lambda place: index.id(int(piece.rows[place])), on_batch
+    )
     counts.seconds += time.monotonic() - started
-    finite = np.isfinite(vectors).all(axis=1)
-    if not finite.all():
-        vectors_each = [len(s) if job.per_residue else 1 for s in sequences]
-        protein = int(np.searchsorted(np.cumsum(vectors_each), np.argmin(finite), side="right"))
-        raise InputError(
-            f"record {index.id(int(piece.rows[protein]))!r}: {job.encoder.name} in {job.encoder.precision} "
-            f"gives a number that {job.dtype} does not hold; try --dtype float32 --precision f32"
-        )
     return vectors
 
 
@@ -628,6 +589,7 @@ def _summary(job: _Job, index: Index, counts: _Counts, seconds: float, finished:
         resumed=counts.resumed,
         nothing_to_do=finished,
         peak_memory=peak_memory(),
+        shard=str(job.shard or ""),
     )
 
 

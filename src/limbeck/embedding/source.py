@@ -35,6 +35,7 @@ class Source:
         sequence_column: for tables, as in :func:`limbeck.records.read_records`; so are the other two.
         id_column: for tables.
         input_format: of all files.
+        names: what to call the inputs in messages, if not by their paths.
         stdin: what ``"-"`` reads.
 
     Raises:
@@ -49,6 +50,7 @@ class Source:
         sequence_column: str | None = None,
         id_column: str | None = None,
         input_format: str | None = None,
+        names: Sequence[str] | None = None,
         stdin: BinaryIO | None = None,
     ) -> None:
         if not inputs:
@@ -56,9 +58,10 @@ class Source:
         self._columns = {"sequence_column": sequence_column, "id_column": id_column}
         self._format = input_format
         self._files: list[_File] = []
-        for path in [os.fspath(path) for path in inputs]:
+        paths = [os.fspath(path) for path in inputs]
+        for path, name in zip(paths, names or paths, strict=True):
             if path != "-":
-                self._files.append(_File(Path(path), path))
+                self._files.append(_File(Path(path), name))
             elif any(file.name == STANDARD_INPUT for file in self._files):
                 raise InputError("standard input (-) is named twice; it can be read once only")
             else:

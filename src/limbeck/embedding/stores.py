@@ -9,6 +9,7 @@ import shutil
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
 
@@ -23,9 +24,12 @@ from limbeck.errors import InputError
 __all__ = [
     "FORMATS",
     "Table",
+    "arrow_vectors",
     "detect_format",
     "format_of",
+    "parquet_fields",
     "read_embeddings",
+    "read_index",
     "read_metadata",
     "size_on_disk",
     "write_table",
@@ -114,6 +118,19 @@ def read_embeddings(path: str | os.PathLike[str]) -> Iterator[tuple[str, NDArray
         InputError: if the file is none of the formats.
     """
     read = {"h5": _read_h5, "parquet": _read_parquet, "npz": _read_npz}[detect_format(path)]
+    return read(Path(path))
+
+
+def read_index(path: str | os.PathLike[str]) -> Iterator[tuple[str, int]]:
+    """Read ids and numbers of residues of a file that :func:`write_table` wrote, but no vectors.
+
+    Yields:
+        (id, residues); residues is 0 where the file does not tell: with one vector for each protein in HDF5 and NPZ.
+
+    Raises:
+        InputError: if the file is none of the formats.
+    """
+    read = {"h5": _h5_index, "parquet": _parquet_index, "npz": _npz_index}[detect_format(path)]
     return read(Path(path))
 
 
@@ -210,24 +227,42 @@ def _read_h5(path: Path) -> Iterator[tuple[str, NDArray[np.floating]]]:
             yield str(dataset.attrs.get("original_id", name)), dataset[()]
 
 
+def _h5_index(path: Path) -> Iterator[tuple[str, int]]:
+    with h5py.File(path) as file:
+        for name, dataset in file.items():
+            yield str(dataset.attrs.get("original_id", name)), dataset.shape[0] if dataset.ndim == 2 else 0
+
+
+def parquet_fields(dimension: int, dtype: str, per_residue: bool) -> list[pa.Field]:
+    """The columns ``id``, ``length`` and ``embedding`` of a Parquet table."""
+    vector = pa.list_(pa.from_numpy_dtype(np.dtype(dtype)), dimension)
+    return [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("length", pa.int32(), nullable=False),
+        pa.field("embedding", pa.list_(vector) if per_residue else vector, nullable=False),
+    ]
+
+
+def arrow_vectors(vectors: NDArray[np.floating], offsets: NDArray[np.int64] | None = None) -> pa.Array:
+    """The column ``embedding``.
+
+    Args:
+        vectors: (n, dimension), one for each protein, or with ``offsets`` for each residue.
+        offsets: where each protein's residues start, and the end.
+    """
+    flat = pa.array(np.ascontiguousarray(vectors).reshape(-1))
+    column = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
+    return column if offsets is None else pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), column)
+
+
 def _write_parquet(table: Table, path: Path, on_proteins: Callable[[int], None]) -> None:
-    vector = pa.list_(pa.from_numpy_dtype(np.dtype(table.dtype)), table.dimension)
-    schema = pa.schema(
-        [
-            pa.field("id", pa.string(), nullable=False),
-            pa.field("length", pa.int32(), nullable=False),
-            pa.field("embedding", pa.list_(vector) if table.per_residue else vector, nullable=False),
-        ],
-        metadata=dict(table.metadata),
-    )
+    fields = parquet_fields(table.dimension, table.dtype, table.per_residue)
+    schema = pa.schema(fields, metadata=dict(table.metadata))
     ids = table.ids()
     # A dictionary of floats would only cost time.
     with pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=["id"]) as writer:
         for start, stop, offsets in _spans(table):
-            flat = pa.array(np.ascontiguousarray(table.vectors(start, stop)).reshape(-1))
-            vectors = pa.FixedSizeListArray.from_arrays(flat, table.dimension)
-            if table.per_residue:
-                vectors = pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), vectors)
+            vectors = arrow_vectors(table.vectors(start, stop), offsets if table.per_residue else None)
             names = pa.array([next(ids) for _ in range(stop - start)], pa.string())
             lengths = pa.array(np.ascontiguousarray(table.lengths[start:stop]))
             writer.write_table(pa.table([names, lengths, vectors], schema=schema))
@@ -243,6 +278,12 @@ def _read_parquet(path: Path) -> Iterator[tuple[str, NDArray[np.floating]]]:
                     yield id.as_py(), rows.flatten().to_numpy().reshape(len(rows), rows.type.list_size)
                 else:
                     yield id.as_py(), value.values.to_numpy()
+
+
+def _parquet_index(path: Path) -> Iterator[tuple[str, int]]:
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(batch_size=2**16, columns=["id", "length"]):
+            yield from zip(batch["id"].to_pylist(), batch["length"].to_pylist(), strict=True)
 
 
 def _write_npz(table: Table, path: Path, on_proteins: Callable[[int], None]) -> None:
@@ -297,6 +338,20 @@ def _read_npz(path: Path) -> Iterator[tuple[str, NDArray[np.floating]]]:
             data = residues.read(int(stop - start) * shape[1] * dtype.itemsize)
             yield str(id), np.frombuffer(data, dtype=dtype).reshape(-1, shape[1])
             start = stop
+
+
+def _npz_index(path: Path) -> Iterator[tuple[str, int]]:
+    with ExitStack() as stack:
+        archive = stack.enter_context(zipfile.ZipFile(path))
+
+        def rows_of(name: str) -> Iterator[Any]:
+            return _rows(stack.enter_context(archive.open(f"{name}.npy")))  # type: ignore[arg-type]
+
+        if "embeddings.npy" in archive.namelist():
+            yield from ((str(id), 0) for id in rows_of("ids"))
+            return
+        offsets = pairwise(rows_of("offsets"))
+        yield from ((str(id), int(stop - start)) for id, (start, stop) in zip(rows_of("ids"), offsets, strict=True))
 
 
 def _read_header(file: BinaryIO) -> tuple[np.dtype[Any], tuple[int, ...]]:
