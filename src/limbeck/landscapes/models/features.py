@@ -5,19 +5,22 @@
 ``composition``       frequency of each of the 20 residues in the protein that is expressed
 ``embedding:mean``    the encoder's vector of the protein, pooled as the encoder pools
 ``embedding:mutated`` mean of the encoder's residue vectors over the positions that differ from the wild type
+``zero-label``        one column, the encoder's log-likelihood ratio against the wild type
+                      (:mod:`limbeck.landscapes.zero_labels`); ``zero-label:NAME`` that of another encoder, and
+                      ``zero-label:NAME,NAME`` the average of several
 ===================== =====================================================================================
 
 Side by side, each block is centred and scaled so that its variances sum to one: no block outweighs another by its
 width or its units. Hsu et al. 2022 (doi:10.1038/s41587-021-01146-5), whose augmented ridge this follows, put one-hot
-columns beside a single score that is hardly penalised; here the second block is a whole vector, so it is penalised as
-much as the first. A single one-hot block is left as it is, zeros and ones, so that a penalty means what it means in
-the literature.
+columns beside a single score that is hardly penalised. A zero-label score is that, so linear models have its column
+enlarged; a whole vector is penalised as much as one-hot columns are. A single one-hot block is left as it is, zeros
+and ones, so that a penalty means what it means in the literature.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, Self, TypeAlias
 
 import numpy as np
@@ -28,11 +31,14 @@ from limbeck.errors import InputError
 from limbeck.landscapes.assay import GAP, STOP
 from limbeck.landscapes.models.base import State, from_text, letters, part, to_text
 from limbeck.landscapes.vectors import Source, Vectors
+from limbeck.landscapes.zero_labels import ZeroLabels
 from limbeck.residues import RESIDUES
 
-__all__ = ["SPECS", "Design", "Features", "composition", "needs_encoder"]
+__all__ = ["SPECS", "Design", "Features", "composition", "needs_encoder", "needs_vectors"]
 
-SPECS = ("composition", "one-hot", "embedding:mean", "embedding:mutated")
+SPECS = ("composition", "one-hot", "embedding:mean", "embedding:mutated", "zero-label")
+_OTHERS = "zero-label:"
+"""Begins a spec that names its own encoders."""
 
 Array = NDArray[np.float64]
 Matrix: TypeAlias = Any
@@ -258,9 +264,46 @@ class _Embedding(_Dense):
         return super().restore(state)
 
 
+class _ZeroLabel(_Dense):
+    """The score in one column, ``weight`` times as large as others: its penalty is less by the square of it."""
+
+    def __init__(self, names: Sequence[str], source: Source, weight: float) -> None:
+        sources = [replace(source, encoder=name, layer=None) for name in names] or [source]
+        self._scores, self._weight = ZeroLabels(sources), weight
+        self._fingerprint: str | None = None
+
+    def _raw(self, rows: Sequence[str]) -> Array:
+        found = self._scores.fingerprint
+        if self._fingerprint not in (None, found):
+            raise InputError(
+                "zero-label scores are not those that the model was fitted with: an encoder's weights or the wild "
+                "types have changed; fit again"
+            )
+        self._fingerprint = found
+        return self._scores.scores(rows)[:, None]
+
+    def fit(self, rows: Sequence[str], scaled: bool) -> tuple[Matrix, Array]:
+        self._fingerprint = None
+        return super().fit(rows, scaled)
+
+    def _standardised(self, raw: Array) -> tuple[Matrix, Array]:
+        matrix, outside = super()._standardised(raw)
+        return self._weight * matrix, outside
+
+    def state(self) -> State:
+        assert self._fingerprint is not None  # a fitted block has scored something
+        return super().state() | {"fingerprint": from_text(self._fingerprint)}
+
+    def restore(self, state: State) -> Self:
+        self._fingerprint = to_text(state["fingerprint"])
+        return super().restore(state)
+
+
 def _specs(features: str | Sequence[str]) -> tuple[str, ...]:
     chosen = (features,) if isinstance(features, str) else tuple(features)
     for spec in chosen:
+        if spec.startswith(_OTHERS) and all(spec.removeprefix(_OTHERS).split(",")):
+            continue
         if spec not in SPECS:
             raise InputError(f"there are no features {spec!r}; choose from: {', '.join(SPECS)}")
     if not chosen or len(set(chosen)) < len(chosen):
@@ -270,6 +313,15 @@ def _specs(features: str | Sequence[str]) -> tuple[str, ...]:
 
 def needs_encoder(features: str | Sequence[str]) -> bool:
     """Whether an encoder is loaded for these features.
+
+    Raises:
+        InputError: if there are no such features.
+    """
+    return needs_vectors(features) or "zero-label" in _specs(features)
+
+
+def needs_vectors(features: str | Sequence[str]) -> bool:
+    """Whether the encoder's vectors are among these features.
 
     Raises:
         InputError: if there are no such features.
@@ -284,15 +336,23 @@ class Features:
         features: one of ``SPECS``, or several.
         source: where embeddings come from.
         scaled: whether a single one-hot block is scaled, too.
+        zero_label_weight: by what a zero-label score is enlarged beside other blocks.
 
     Raises:
         InputError: if there are no such features, or they need wild types and there are none.
     """
 
-    def __init__(self, features: str | Sequence[str], source: Source, scaled: bool = False) -> None:
+    def __init__(
+        self,
+        features: str | Sequence[str],
+        source: Source,
+        scaled: bool = False,
+        zero_label_weight: float = 1.0,
+    ) -> None:
         specs = _specs(features)
         self._scaled = scaled or len(specs) > 1
-        self._blocks: dict[str, _Block] = {spec: _block(spec, source) for spec in specs}
+        weight = zero_label_weight if len(specs) > 1 else 1.0
+        self._blocks: dict[str, _Block] = {spec: _block(spec, source, weight) for spec in specs}
 
     def fit(self, rows: Sequence[str]) -> Design:
         """Learn columns and scales from rows, and give their numbers."""
@@ -313,9 +373,12 @@ class Features:
         return self
 
 
-def _block(spec: str, source: Source) -> _Block:
+def _block(spec: str, source: Source, zero_label_weight: float) -> _Block:
     if spec == "one-hot":
         return _OneHot()
+    if spec.startswith("zero-label"):
+        names = spec.removeprefix(_OTHERS).split(",") if spec.startswith(_OTHERS) else ()
+        return _ZeroLabel(names, source, zero_label_weight)
     return _Composition() if spec == "composition" else _Embedding(source, spec.endswith(":mutated"))
 
 
