@@ -14,10 +14,11 @@ from limbeck.commands import (
     landscape,
     predict,
     profiles,
+    propose,
     report,
 )
 
 __all__ = ["VERBS"]
 
-VERBS = (embed, encoders, landscape, predict, benchmark, profiles, contexts, distill, adapt, report, export)
+VERBS = (embed, encoders, landscape, predict, propose, benchmark, profiles, contexts, distill, adapt, report, export)
 """In the order of ``limbeck --help``."""
