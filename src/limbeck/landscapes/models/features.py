@@ -147,6 +147,7 @@ class _Block(Protocol):
     def transform(self, rows: Sequence[str]) -> tuple[Matrix, Array]: ...
     def state(self) -> State: ...
     def restore(self, state: State) -> Self: ...
+    def unseen(self, rows: Sequence[str]) -> Array: ...
 
 
 class _OneHot:
@@ -187,6 +188,21 @@ class _OneHot:
         matrix = sp.csr_array(sp.coo_array((values, places), shape=(len(codes), len(self._positions))))
         return matrix, outside * self._scale**2
 
+    def unseen(self, rows: Sequence[str]) -> Array:
+        """(n, n) products of rows in the letters that have no column; its diagonal is ``outside``."""
+        codes = letters(rows)
+        known = np.zeros((len(self._reference), 256), bool)
+        known[self._positions, self._letters] = True
+        row, position = np.nonzero(codes != self._reference)
+        gained, lost = codes[row, position], self._reference[position]
+        more, less = ~known[position, gained] & (gained != ord("X")), ~known[position, lost]
+        row = np.concatenate([row[more], row[less]])
+        place = np.concatenate([(position * 256 + gained)[more], (position * 256 + lost)[less]])
+        values = np.repeat([self._scale, -self._scale], [more.sum(), less.sum()])
+        shape = (len(codes), 256 * len(self._reference))
+        matrix = sp.csr_array(sp.coo_array((values, (row, place)), shape=shape))
+        return _dense(matrix @ matrix.T)
+
     def state(self) -> State:
         return {
             "reference": self._reference,
@@ -217,6 +233,9 @@ class _Dense:
 
     def transform(self, rows: Sequence[str]) -> tuple[Matrix, Array]:
         return self._standardised(self._raw(rows))
+
+    def unseen(self, rows: Sequence[str]) -> Array:
+        return np.zeros((len(rows), len(rows)))
 
     def _standardised(self, raw: Array) -> tuple[Matrix, Array]:
         return (raw - self._mean) * self._factor, np.zeros(len(raw))
@@ -361,6 +380,11 @@ class Features:
     def transform(self, rows: Sequence[str]) -> Design:
         """Numbers of other rows in the same columns."""
         return _side_by_side([block.transform(rows) for block in self._blocks.values()])
+
+    def unseen(self, rows: Sequence[str]) -> Array:
+        """(n, n) products of rows in the directions that have no column; their squared lengths, the diagonal, are the
+        ``outside`` of :meth:`transform`'s design."""
+        return np.sum([block.unseen(rows) for block in self._blocks.values()], axis=0)
 
     def state(self) -> State:
         """What was learned, as arrays by name."""

@@ -16,6 +16,7 @@ from limbeck.errors import InputError
 from limbeck.landscapes.models.base import Data, State, checked_data, hold_out, part, spread
 from limbeck.landscapes.models.features import Design
 from limbeck.landscapes.models.on_features import FeatureModel
+from limbeck.landscapes.models.posterior import Posterior
 
 __all__ = ["GaussianProcessModel"]
 
@@ -113,6 +114,19 @@ class GaussianProcessModel(FeatureModel):
             return mean
         return mean, self.spread_ * np.sqrt(np.maximum(0.0, variance) + self.hyperparameters_[3])
 
+    def posterior(self, X: Any) -> Posterior:
+        rows = self.fitted_rows(X)
+        design = self.features_.transform(rows)
+        known = _covariance(_Pairs.of(design, self.design_), self.hyperparameters_)
+        told = solve_triangular(self.factor_, known.T, lower=True, check_finite=False)
+        own = _covariance(_Pairs.within(design, self.features_.unseen(rows)), self.hyperparameters_)
+        size = self.spread_**2
+        return Posterior(
+            mean=known @ self.weights_ * self.spread_ + self.mean_,
+            covariance=size * (own - told.T @ told),
+            noise=size * float(self.hyperparameters_[3]),
+        )
+
     def state(self) -> State:
         below = np.tril_indices(len(self.factor_))
         fitted: State = {
@@ -148,6 +162,14 @@ class _Pairs:
     def among(self, rows: NDArray[np.intp]) -> _Pairs:
         """Those of some rows of a design with each other."""
         return _Pairs(self.distances[np.ix_(rows, rows)], self.products[np.ix_(rows, rows)])
+
+    @classmethod
+    def within(cls, design: Design, unseen: Array) -> _Pairs:
+        """Those of a design's rows with each other, which may share letters that have no column: (n, n) ``unseen``
+        are the products of these."""
+        products = design.kernel() + unseen
+        lengths = np.diag(products)
+        return cls(np.maximum(0.0, lengths[:, None] + lengths - 2 * products), products)
 
     @classmethod
     def of(cls, left: Design, right: Design) -> _Pairs:

@@ -15,6 +15,7 @@ from limbeck.errors import InputError
 from limbeck.landscapes.models.base import Data, State, checked_data, hold_out, part, spread
 from limbeck.landscapes.models.features import Design
 from limbeck.landscapes.models.on_features import FeatureModel
+from limbeck.landscapes.models.posterior import Posterior
 
 __all__ = ["ALPHAS", "RidgeModel", "decompose"]
 
@@ -134,6 +135,15 @@ class RidgeModel(FeatureModel):
                 variance[chosen] = self.noise_ * (1 + self.posterior_.leverage(design))
         return (predicted, np.sqrt(variance)) if return_std else predicted
 
+    def posterior(self, X: Any) -> Posterior:
+        rows = self.fitted_rows(X)
+        design = self.features_.transform(rows)
+        return Posterior(
+            mean=design.times(self.coef_) + self.intercept_,
+            covariance=self.noise_ * self.posterior_.products(design, self.features_.unseen(rows)),
+            noise=self.noise_,
+        )
+
     def state(self) -> State:
         fitted: State = {
             "width": np.array(self.width_),
@@ -148,13 +158,13 @@ class RidgeModel(FeatureModel):
     def restore(self, state: State) -> Self:
         self.width_, self.coef_ = int(state["width"]), state["coef"]
         self.alpha_, self.noise_, self.intercept_ = (float(state[name]) for name in ("alpha", "noise", "intercept"))
-        self.posterior_ = _Posterior.of_state(part(state, "posterior."))
+        self.posterior_ = _Coefficients.of_state(part(state, "posterior."))
         self.features_ = self._features().restore(part(state, "features."))
         return self
 
 
 @dataclass(frozen=True)
-class _Posterior:
+class _Coefficients:
     """What is left to know about the coefficients, in units of the noise.
 
     Attributes:
@@ -182,13 +192,23 @@ class _Posterior:
             rest = rest + np.maximum(0.0, lengths - found.sum(axis=1))
         return 1 / self.rows + found @ self.weights + rest * self.prior
 
+    def products(self, design: Design, unseen: Array) -> Array:
+        """(n, n) covariance of the line at the rows; ``unseen``, (n, n), are their products in letters that have no
+        column. Its diagonal is :meth:`leverage`."""
+        found = design.times(self.directions) - self.centre
+        rest = unseen
+        if len(self.means):
+            along = design.times(self.means)
+            rest = rest + design.kernel() - along[:, None] - along + self.means @ self.means - found @ found.T
+        return 1 / self.rows + (found * self.weights) @ found.T + rest * self.prior
+
     def state(self) -> State:
         numbers: State = {"rows": np.array(self.rows), "prior": np.array(self.prior)}
         arrays: State = {name: getattr(self, name) for name in ("centre", "means", "directions", "weights")}
         return numbers | arrays
 
     @classmethod
-    def of_state(cls, state: State) -> _Posterior:
+    def of_state(cls, state: State) -> _Coefficients:
         arrays = {name: state[name] for name in ("centre", "means", "directions", "weights")}
         return cls(rows=int(state["rows"]), prior=float(state["prior"]), **arrays)
 
@@ -216,11 +236,11 @@ class _Line:
         coefficients = self.coefficients(alphas)
         return design.times(coefficients) - self._means @ coefficients + self._mean
 
-    def posterior(self, alpha: float) -> _Posterior:
+    def posterior(self, alpha: float) -> _Coefficients:
         # Row order, as it comes back from a file: the same layout gives the same bits.
         directions = np.ascontiguousarray(self._directions, dtype=np.float32)
         complete = directions.shape[0] == directions.shape[1]
-        return _Posterior(
+        return _Coefficients(
             rows=self._rows,
             centre=self._means @ directions,
             means=np.empty(0) if complete else self._means,
