@@ -36,8 +36,8 @@ def optimal(spectrum: Array, count: int, ratio: float, trace: float | None = Non
     """Eigenvalues of the best preconditioner, which has the eigenvectors of H: (k,).
 
     ``G = ((trace(H) + sigma^2 / psi^2) / n  I + (n + 1) / n  H)^-1`` has the least mean squared error for a new row
-    over all tasks. It solves ``psi^2 H = G (psi^2 E[S S] + sigma^2 / n H)``, where the sample covariance S of n normal rows
-    has ``E[S S] = (n + 1) / n H H + trace(H) / n H``.
+    over all tasks. It solves ``psi^2 H = G (psi^2 E[S S] + sigma^2 / n H)``, where the sample covariance S of n
+    normal rows has ``E[S S] = (n + 1) / n H H + trace(H) / n H``.
 
     Args:
         spectrum: (k,) eigenvalues of H, the covariance of rows.
@@ -62,9 +62,9 @@ class InContextLinearModel(FeatureModel):
     """The closed form of what a layer of linear attention learns, as a regressor.
 
     H is the covariance of unlabelled rows: those of ``context``, or the training rows. ``ratio``, if not given, is
-    the one of ``limbeck.landscapes.models.ridge.ALPHAS`` with the least squared error on validation data, or else on training
-    rows left out one by one. Features are scaled by the rows that give H; features and scores are centred by the
-    training rows.
+    the one of ``limbeck.landscapes.models.ridge.ALPHAS`` with the least squared error on validation data, or else
+    on training rows left out one by one. Features are scaled by the rows that give H; features and scores are
+    centred by the training rows.
 
     Args:
         features: one of :data:`limbeck.landscapes.models.features.SPECS`, or several, put side by side.
