@@ -1,6 +1,9 @@
 """The next plate: posteriors against brute force, strategies against their definitions, the verb as a user gives it."""
 
 import csv
+import re
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -134,6 +137,11 @@ def test_draws_have_the_mean_and_covariance():
     np.testing.assert_allclose(np.cov(draws.T), posterior.covariance, atol=0.12)
 
 
+def test_draws_of_no_covariance_are_refused():
+    with pytest.raises(InputError, match="no covariance"):
+        Posterior(np.zeros(2), np.array([[1.0, 2.0], [2.0, 1.0]]), 0.1).draws(1, np.random.default_rng(0))
+
+
 # --- plates
 
 
@@ -189,6 +197,13 @@ def test_greedy_is_the_greedy_map_of_a_determinantal_process(posterior, diversit
             if j not in chosen[:i]
         }
         assert gains[index] >= max(gains.values()) - 1e-5
+
+
+@settings(max_examples=20, deadline=None)
+@given(posteriors(), st.sampled_from(["greedy", "ucb"]), st.integers(1, 6))
+def test_a_smaller_plate_is_the_start_of_a_larger_one(posterior, strategy, size):
+    larger = choose(posterior, Plan(10, strategy))
+    assert choose(posterior, Plan(size, strategy)) == larger[:size]
 
 
 def test_greedy_without_diversity_is_the_ranking():
@@ -312,8 +327,6 @@ def test_what_a_file_says_was_measured_is_not_proposed(folder, tmp_path):
 
 def test_what_the_report_holds_is_not_proposed(folder, tmp_path):
     """A model that reads vectors may have been fitted to a sample of it."""
-    import shutil
-
     from landscape_fixture import make_comparison
 
     report = tmp_path / "report"
@@ -391,3 +404,16 @@ def test_nothing_left_to_propose(folder, tmp_path, capsys):
 def test_no_model(tmp_path, capsys):
     assert main(["propose", str(tmp_path), "--saturate"]) == 2
     assert "no saved model" in capsys.readouterr().err
+
+
+def test_the_docs(folder, tmp_path, monkeypatch):
+    text = (Path(__file__).parents[1] / "docs" / "propose.md").read_text()
+    (block,) = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    shutil.copytree(folder, tmp_path / "report" / "model")
+    monkeypatch.chdir(tmp_path)
+    scope = {}
+    exec(block, scope)
+    assert len(scope["plate"].table) == 24
+    for name in ("rank", "mutations", "sequence", "mean", "uncertainty", "why"):
+        assert f"`{name}`" in text
+        assert name in scope["plate"].table

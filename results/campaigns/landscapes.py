@@ -112,8 +112,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument("--landscape", action="append", choices=[landscape.name for landscape in LANDSCAPES])
     given = parser.parse_args()
     for landscape in LANDSCAPES:
+        if given.landscape and landscape.name not in given.landscape:
+            continue
         assay = candidates(landscape, given.data, sampled=True)
         vectors = Vectors(source(assay, given.cache))
         # A little at a time, so that an interrupted run goes on.

@@ -67,10 +67,12 @@ class Arm:
 
 
 def arms(sampled: bool) -> Iterator[Arm]:
+    """On all candidates by one-hot features alone, and without the greedy arm that diversity hardly changes."""
     yield Arm("random")
     for features in ("one-hot", "embedding:mean") if sampled else ("one-hot",):
         yield Arm("ridge, greedy", RidgeModel, features, "greedy")
-        yield Arm("GP, greedy", GaussianProcessModel, features, "greedy")
+        if sampled:
+            yield Arm("GP, greedy", GaussianProcessModel, features, "greedy")
         yield Arm("GP, greedy + diversity", GaussianProcessModel, features, "greedy", diversity=1.0)
         yield Arm("GP, thompson", GaussianProcessModel, features, "thompson")
         yield Arm("GP, ucb", GaussianProcessModel, features, "ucb")

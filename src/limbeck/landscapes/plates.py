@@ -198,7 +198,7 @@ def _explained(posterior: Posterior, state: Conditioned, index: int, values: Arr
         left=f"{left:.3g}",
         place=_ordinal(int((posterior.mean > posterior.mean[index]).sum()), "highest"),
         best=_ordinal(int((values > values[index]).sum()), "best"),
-        told=f"; the wells above leave {left / sd:.0%} of its sd" if sd > 0 else "",
+        told=f"; the wells above leave {left / sd:.0%} of its sd" if left < 0.995 * sd else "",
     )
 
 

@@ -8,12 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cholesky
 
+from limbeck.errors import InputError
+
 __all__ = ["Conditioned", "Posterior"]
 
 Array = NDArray[np.float64]
 
-_JITTER = 1e-10
-"""Added to the covariance's diagonal, in units of its mean, until it can be factored; a hundredfold more each time."""
+_JITTERS = (1e-10, 1e-8, 1e-6, 1e-4)
+"""Added to the covariance's diagonal, in units of its mean: the first with which it can be factored, as rounding can
+leave the covariance of many like variants a little short of positive."""
 
 
 @dataclass(frozen=True)
@@ -39,18 +42,20 @@ class Posterior:
         return np.maximum(0.0, np.diag(self.covariance))
 
     def draws(self, count: int, rng: np.random.Generator) -> Array:
-        """(count, n) joint draws of the true scores."""
+        """(count, n) joint draws of the true scores.
+
+        Raises:
+            InputError: if the covariance is none.
+        """
         size = float(self.variance.mean()) or 1.0
         normal = rng.standard_normal((count, len(self)))
-        jitter = _JITTER
-        while True:
+        for jitter in _JITTERS:
             try:
-                factor = cholesky(self.covariance + jitter * size * np.eye(len(self)), lower=True, check_finite=False)
+                factor = cholesky(self.covariance + jitter * size * np.eye(len(self)), lower=True)
             except np.linalg.LinAlgError:
-                # Rounding can leave a covariance of many like variants a little short of positive.
-                jitter *= 100
                 continue
             return self.mean + normal @ factor.T
+        raise InputError("what the model believes of these variants is no covariance; fit it again")
 
 
 class Conditioned:
