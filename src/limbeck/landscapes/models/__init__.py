@@ -26,6 +26,7 @@ _MODULES = {
     "LinearMaxPoolCNN": "limbeck.landscapes.networks",
     "CNNEnsemble": "limbeck.landscapes.networks",
     "BiLSTM": "limbeck.landscapes.networks",
+    "InContextModel": "limbeck.landscapes.in_context",
 }
 
 
