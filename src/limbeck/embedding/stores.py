@@ -109,7 +109,7 @@ def write_table(table: Table, path: Path, format: str, on_proteins: Callable[[in
 
 
 def read_embeddings(path: str | os.PathLike[str]) -> Iterator[tuple[str, NDArray[np.floating]]]:
-    """Read a file that :func:`write_table` wrote, protein by protein, in its order.
+    """Read a file that :func:`write_table` wrote, protein by protein, in its order; or a dataset's folder.
 
     Yields:
         (id, vector): (dimension,), or (length, dimension) if it was written per residue.
@@ -117,8 +117,7 @@ def read_embeddings(path: str | os.PathLike[str]) -> Iterator[tuple[str, NDArray
     Raises:
         InputError: if the file is none of the formats.
     """
-    read = {"h5": _read_h5, "parquet": _read_parquet, "npz": _read_npz}[detect_format(path)]
-    return read(Path(path))
+    return _READERS[detect_format(path)](Path(path))
 
 
 def read_index(path: str | os.PathLike[str]) -> Iterator[tuple[str, int]]:
@@ -130,8 +129,7 @@ def read_index(path: str | os.PathLike[str]) -> Iterator[tuple[str, int]]:
     Raises:
         InputError: if the file is none of the formats.
     """
-    read = {"h5": _h5_index, "parquet": _parquet_index, "npz": _npz_index}[detect_format(path)]
-    return read(Path(path))
+    return _INDEX_READERS[detect_format(path)](Path(path))
 
 
 def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
@@ -145,8 +143,9 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
         if format == "h5":
             with h5py.File(path) as file:
                 return {name: str(value) for name, value in file.attrs.items()}
-        if format == "parquet":
-            found = pq.read_schema(path).metadata or {}
+        if format in ("parquet", "dataset"):
+            first = path if format == "parquet" else _parts(Path(path))[0]
+            found = pq.read_schema(first).metadata or {}
             return {name.decode(): value.decode() for name, value in found.items() if name != b"ARROW:schema"}
         with np.load(path) as archive:
             return dict(json.loads(str(archive["metadata"])))
@@ -162,11 +161,15 @@ def size_on_disk(proteins: int, vectors: int, dimension: int, itemsize: int, for
 
 
 def detect_format(path: str | os.PathLike[str]) -> str:
-    """The format of an existing file, by its first bytes.
+    """The format of an existing file, by its first bytes; ``"dataset"`` for the folder of a distributed run.
 
     Raises:
         InputError: if it cannot be read or is none of the formats.
     """
+    if os.path.isdir(path):
+        if not _parts(Path(path)):
+            raise InputError(f"{str(path)!r} is a folder without a finished dataset of embeddings; name a file")
+        return "dataset"
     try:
         with open(path, "rb") as file:
             start = file.read(4)
@@ -286,6 +289,21 @@ def _parquet_index(path: Path) -> Iterator[tuple[str, int]]:
             yield from zip(batch["id"].to_pylist(), batch["length"].to_pylist(), strict=True)
 
 
+def _parts(folder: Path) -> list[Path]:
+    """The files of a finished dataset, in the order of its rows."""
+    return sorted(folder.glob("part-*.parquet")) if (folder / "_SUCCESS").exists() else []
+
+
+def _read_dataset(folder: Path) -> Iterator[tuple[str, NDArray[np.floating]]]:
+    for part in _parts(folder):
+        yield from _read_parquet(part)
+
+
+def _dataset_index(folder: Path) -> Iterator[tuple[str, int]]:
+    for part in _parts(folder):
+        yield from _parquet_index(part)
+
+
 def _write_npz(table: Table, path: Path, on_proteins: Callable[[int], None]) -> None:
     count = len(table.lengths)
     vectors = int(table.lengths.sum(dtype=np.int64)) if table.per_residue else count
@@ -369,3 +387,7 @@ def _rows(file: BinaryIO) -> Iterator[Any]:
     for start in range(0, shape[0], most):
         count = min(most, shape[0] - start)
         yield from np.frombuffer(file.read(count * size), dtype=dtype).reshape(count, *shape[1:])
+
+
+_READERS = {"h5": _read_h5, "parquet": _read_parquet, "dataset": _read_dataset, "npz": _read_npz}
+_INDEX_READERS = {"h5": _h5_index, "parquet": _parquet_index, "dataset": _dataset_index, "npz": _npz_index}
