@@ -126,7 +126,6 @@ def test_anndata_reads_h5ad(tmp_path: Path, dtype: str) -> None:
     np.testing.assert_array_equal(data.X, np.stack(list(expected.values())))
     np.testing.assert_array_equal(np.stack(list(found.values())), data.X)
     assert dict(data.uns["limbeck"]) == read_metadata(tmp_path / "p.h5ad") == read_metadata(tmp_path / "p.npz")
-    data.write_h5ad(tmp_path / "again.h5ad")
 
 
 def test_h5ad_has_no_residues(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ pytest.importorskip("ray")
 
 PROTEINS = random_proteins(500, seed=11)
 # Many small parts, so that there is time to kill something.
-ENCODER = ["--encoder", "kmers-3", "--block-residues", "300"]
+ENCODER = ["--encoder", "kmers-3", "--block-residues", "1000"]
 
 
 @pytest.fixture(scope="module")

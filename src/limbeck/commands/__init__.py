@@ -6,6 +6,7 @@ What a verb works with is imported when it runs: ``limbeck --help`` should not w
 from limbeck.commands import (
     adapt,
     benchmark,
+    completion,
     contexts,
     distill,
     embed,
@@ -20,5 +21,19 @@ from limbeck.commands import (
 
 __all__ = ["VERBS"]
 
-VERBS = (embed, merge, encoders, landscape, predict, benchmark, profiles, contexts, distill, adapt, report, export)
+VERBS = (
+    embed,
+    merge,
+    encoders,
+    landscape,
+    predict,
+    benchmark,
+    profiles,
+    contexts,
+    distill,
+    adapt,
+    report,
+    export,
+    completion,
+)
 """In the order of ``limbeck --help``."""
