@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import psutil
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -22,8 +23,9 @@ from fake_encoder import random_proteins, write_fasta
 pytestmark = pytest.mark.slow
 pytest.importorskip("ray")
 
-PROTEINS = random_proteins(500, seed=11, longest=400)
-ENCODER = ["--precision", "f32", "--block-residues", "4000"]
+PROTEINS = random_proteins(500, seed=11)
+# Many small parts, so that there is time to kill something.
+ENCODER = ["--encoder", "kmers-3", "--block-residues", "1000"]
 
 
 @pytest.fixture(scope="module")
@@ -37,31 +39,19 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def single(inputs: Path) -> dict[str, Any]:
+def single(inputs: Path) -> pa.Table:
     """What one machine gives."""
     files = [inputs / "a.fasta", inputs / "b.fa", inputs / "deep" / "c.fasta"]
-    limbeck.embed(files, inputs.parent / "single.parquet", precision="f32", progress=False)
-    return table(inputs.parent / "single.parquet")
+    limbeck.embed(files, inputs.parent / "single.parquet", encoder="kmers-3", progress=False)
+    return pq.read_table(inputs.parent / "single.parquet")
 
 
-def table(path: Path) -> dict[str, Any]:
-    found = pq.read_table(path)
-    vectors = np.concatenate([chunk.flatten().to_numpy() for chunk in found["embedding"].chunks])
-    return {
-        "rows": found["row"].to_pylist() if "row" in found.column_names else list(range(len(found))),
-        "ids": found["id"].to_pylist(),
-        "lengths": found["length"].to_pylist(),
-        "vectors": vectors.reshape(len(found), -1),
-    }
-
-
-def assert_same(output: Path, single: dict[str, Any]) -> None:
+def assert_same(output: Path, single: pa.Table) -> None:
     assert (output / "_SUCCESS").exists()
     assert [path.name for path in output.iterdir() if path.name.startswith(".")] == []
-    found = table(output)
-    for name in ("rows", "ids", "lengths"):
-        assert found[name] == single[name]
-    np.testing.assert_allclose(found["vectors"], single["vectors"], atol=1e-6 * np.abs(single["vectors"]).max())
+    found = pq.read_table(output)
+    assert found["row"].to_pylist() == list(range(len(PROTEINS) + 1))
+    assert found.drop_columns(["row"]).equals(single)
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +89,7 @@ def encoders_at_work(cluster: Any) -> list[psutil.Process]:
     return found
 
 
-def test_lost_workers_and_a_lost_machine(inputs: Path, single: dict[str, Any], cluster: Any, tmp_path: Path) -> None:
+def test_lost_workers_and_a_lost_machine(inputs: Path, single: pa.Table, cluster: Any, tmp_path: Path) -> None:
     other = cluster.add_node(num_cpus=1)
     output = tmp_path / "vectors"
     process = start(inputs, output, cluster)
@@ -117,7 +107,7 @@ def test_lost_workers_and_a_lost_machine(inputs: Path, single: dict[str, Any], c
     assert_same(output, single)
 
 
-def test_a_lost_driver(inputs: Path, single: dict[str, Any], cluster: Any, tmp_path: Path) -> None:
+def test_a_lost_driver(inputs: Path, single: pa.Table, cluster: Any, tmp_path: Path) -> None:
     output = tmp_path / "vectors"
     process = start(inputs, output, cluster)
     try:
@@ -134,10 +124,16 @@ def test_a_lost_driver(inputs: Path, single: dict[str, Any], cluster: Any, tmp_p
     assert_same(output, single)
 
 
-def test_by_itself_on_one_machine(inputs: Path, single: dict[str, Any], tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "limbeck.cli", "embed", str(inputs), "-o", str(tmp_path / "out"), *ENCODER]
+def test_by_itself_on_one_machine_with_the_default_encoder(tmp_path: Path) -> None:
+    fasta = write_fasta(tmp_path / "proteins.fasta", PROTEINS[:40])
+    command = [sys.executable, "-m", "limbeck.cli", "embed", str(fasta), "--precision", "f32", "--per-residue"]
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-    done = subprocess.run([*command, "--engine", "ray"], env=environment, capture_output=True, text=True, timeout=400)
+    on_ray = ["-o", str(tmp_path / "out"), "--engine", "ray", "--block-residues", "1000"]
+    done = subprocess.run([*command, *on_ray], env=environment, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr
-    assert "501" in done.stderr
-    assert_same(tmp_path / "out", single)
+    assert "\nproteins         40\n" in done.stderr
+    limbeck.embed(fasta, tmp_path / "single.h5", precision="f32", per_residue=True, progress=False)
+    pairs = zip(limbeck.read_embeddings(tmp_path / "out"), limbeck.read_embeddings(tmp_path / "single.h5"), strict=True)
+    for (id, found), (expected_id, expected) in pairs:
+        assert id == expected_id
+        np.testing.assert_allclose(found, expected, atol=1e-6 * np.abs(expected).max())

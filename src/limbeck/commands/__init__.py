@@ -6,6 +6,7 @@ What a verb works with is imported when it runs: ``limbeck --help`` should not w
 from limbeck.commands import (
     adapt,
     benchmark,
+    completion,
     contexts,
     distill,
     embed,
@@ -43,5 +44,6 @@ VERBS = (
     adapt,
     report,
     export,
+    completion,
 )
 """In the order of ``limbeck --help``."""

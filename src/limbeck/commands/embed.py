@@ -42,8 +42,8 @@ def add(verbs: Any) -> None:
         "-o",
         "--output",
         metavar="FILE",
-        help="where to write: .h5, .parquet or .npz; - is standard output, with --format; with --engine ray a folder "
-        "(default: the name of the only input with .h5, in the working directory)",
+        help="where to write: .h5, .parquet, .npz or .h5ad (AnnData); - is standard output, with --format; "
+        "with --engine ray a folder (default: the name of the only input with .h5, in the working directory)",
     )
 
     group = parser.add_argument_group("encoder")
@@ -91,7 +91,7 @@ def add(verbs: Any) -> None:
         default="float32",
         help="float16 halves the file, with a relative error of at most 0.05 %% (default: float32)",
     )
-    group.add_argument("--format", help="h5, parquet or npz (default: by the output's ending)")
+    group.add_argument("--format", help="h5, parquet, npz or h5ad (default: by the output's ending)")
     group.add_argument(
         "--restart",
         action="store_true",

@@ -25,7 +25,7 @@ def add(verbs: Any) -> None:
     parser.set_defaults(run=run)
     parser.add_argument("parts", nargs="+", metavar="PART", help="files that embed --shard wrote, in any order")
     parser.add_argument("-o", "--output", required=True, metavar="FILE", help="where to write, in the parts' format")
-    parser.add_argument("--format", help="h5, parquet or npz (default: by the output's ending)")
+    parser.add_argument("--format", help="h5, parquet, npz or h5ad (default: by the output's ending)")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress and no summary")
 
 

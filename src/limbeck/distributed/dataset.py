@@ -162,9 +162,10 @@ def finish(folder: Folder, plan: Plan) -> None:
     """
     if bad := len(plan.blocks) - len(whole_parts(folder, plan)):
         raise InputError(f"{folder.name}: {bad:,} parts are missing or damaged; repeat the command, which mends them")
+    expected = {part_name(number) for number in range(len(plan.blocks))}
     for name in folder.names():
-        # What workers that died were about to write.
-        if name.startswith(".part-"):
+        # What workers that died were about to write, and what was never of this run.
+        if name.lstrip(".").startswith("part-") and name not in expected:
             folder.remove(name)
     folder.write(DONE, b"")
 

@@ -135,17 +135,21 @@ class Cluster:
         if resources.options["num_gpus"]:
             room = int(self._ray.cluster_resources().get("GPU", 0))
         workers = max(1, min(resources.workers or room, len(missing)))
+        arguments = (dict(load_encoder), resources.threads, dict(plan.settings), folder)
+        return _rows(self._work(self._read(items, partial(_read, reading=reading)), arguments, workers, resources))
+
+    def _work(self, data: Any, arguments: tuple[Any, ...], workers: int, resources: Resources) -> Any:
+        """Hand the rows to at most so many :class:`_Worker`, made with the arguments."""
         from ray.data import ActorPoolStrategy
 
-        data = self._read(items, partial(_read, reading=reading)).map_batches(
+        return data.map_batches(
             _Worker,
-            fn_constructor_args=(dict(load_encoder), resources.threads, dict(plan.settings), folder),
+            fn_constructor_args=arguments,
             batch_size=1,
             batch_format="pyarrow",
             compute=ActorPoolStrategy(min_size=1, max_size=workers),
             **resources.options,
         )
-        return _rows(data)
 
     def _read(self, items: list[dict[str, Any]], read: Callable[[pa.Table], Iterator[pa.Table]]) -> Any:
         context = self._ray.data.DataContext.get_current()

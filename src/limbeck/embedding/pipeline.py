@@ -29,13 +29,14 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from limbeck.embedding.frames import is_frame, is_record
 from limbeck.embedding.index import Index, sequence_digest
 from limbeck.embedding.memory import peak_memory, token_budget
 from limbeck.embedding.partial import Partial, replace_durably
 from limbeck.embedding.plan import Limits, Piece, chunks
 from limbeck.embedding.settings import differences, settings_of
 from limbeck.embedding.shards import Shard
-from limbeck.embedding.source import Source, stem
+from limbeck.embedding.source import Input, Source, stem
 from limbeck.embedding.stores import detect_format, format_of, read_metadata, size_on_disk, write_table
 from limbeck.embedding.vectors import vectors_of
 from limbeck.encoders import Encoder, load
@@ -47,7 +48,7 @@ __all__ = ["Summary", "embed"]
 
 OPEN_PIECES = 128
 
-Inputs = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+Inputs = Input | Sequence[Input]
 
 
 @dataclass(frozen=True)
@@ -143,8 +144,9 @@ def embed(
     with the same settings, nothing is done.
 
     Args:
-        inputs: FASTA, CSV, TSV or Parquet files, plain or compressed; ``"-"`` is standard input.
-        output: a file that ends in ``.h5``, ``.parquet`` or ``.npz`` (their layouts:
+        inputs: FASTA, CSV, TSV or Parquet files, plain or compressed; ``"-"`` is standard input. Also data frames
+            (pandas, polars, pyarrow) and Biopython's ``SeqRecord``, one or many.
+        output: a file that ends in ``.h5``, ``.parquet``, ``.npz`` or ``.h5ad`` (their layouts:
             :func:`limbeck.embedding.stores.write_table`), or a binary stream, which needs ``format`` and
             cannot be resumed. By default the input's name with ``.h5``, in the working directory.
         encoder: an encoder, or a name or path for :func:`limbeck.load`; ``None`` is the default model.
@@ -155,7 +157,7 @@ def embed(
         sequence_column: of a table; found by its name if not given.
         id_column: of a table; found by its name if not given.
         input_format: ``"fasta"``, ``"csv"``, ``"tsv"`` or ``"parquet"``; by default told by each file.
-        format: ``"h5"``, ``"parquet"`` or ``"npz"``; by default told by the output's ending.
+        format: ``"h5"``, ``"parquet"``, ``"npz"`` or ``"h5ad"``; by default told by the output's ending.
         layer: for :func:`limbeck.load`; this and the next five don't go with an encoder that is loaded.
         dimension: see ``layer``.
         pooling: see ``layer``.
@@ -179,8 +181,11 @@ def embed(
     if duplicate_ids not in ("error", "suffix"):
         raise InputError(f"unknown rule {duplicate_ids!r} for duplicate ids; choose error or suffix")
     part = None if shard is None else Shard.parse(shard)
-    paths = [inputs] if isinstance(inputs, (str, os.PathLike)) else list(inputs)
+    single = isinstance(inputs, (str, os.PathLike)) or is_frame(inputs) or is_record(inputs)
+    paths: list[Input] = [inputs] if single else list(inputs)  # type: ignore[arg-type, list-item]
     with _target(paths, output, format) as target:
+        if per_residue and target.format == "h5ad":
+            raise InputError("AnnData holds one vector for each protein; with --per-residue write h5, parquet or npz")
         model = _model(encoder, layer, dimension, pooling, precision, device, threads, per_residue)
         job = _Job(target, model, dtype, per_residue, duplicate_ids, skip_invalid, part, progress, restart)
         columns = {"sequence_column": sequence_column, "id_column": id_column, "input_format": input_format}
@@ -224,14 +229,14 @@ class _Job:
 
 @contextmanager
 def _target(
-    inputs: Sequence[str | os.PathLike[str]],
+    inputs: Sequence[Input],
     output: str | os.PathLike[str] | BinaryIO | None,
     format: str | None,
 ) -> Iterator[_Target]:
     if output is None:
-        if len(inputs) != 1 or inputs[0] == "-":
+        if len(inputs) != 1 or inputs[0] == "-" or not isinstance(inputs[0], (str, os.PathLike)):
             raise InputError("name the output with -o; only a single input file names it by itself")
-        output = f"{stem(inputs[0])}.h5" if format is None else f"{stem(inputs[0])}.{format}"
+        output = f"{stem(inputs[0])}.{format or 'h5'}"
     if isinstance(output, (str, os.PathLike)):
         path = Path(output)
         if path.is_dir():
@@ -242,7 +247,7 @@ def _target(
         yield _Target(path, str(path), format_of(path, format), skipped)
         return
     if format is None:
-        raise InputError("a stream as output needs a format; name h5, parquet or npz with --format")
+        raise InputError("a stream as output needs a format; name h5, parquet, npz or h5ad with --format")
     with tempfile.TemporaryDirectory(prefix="limbeck-") as folder:
         path = Path(folder, f"embeddings.{format_of('', format)}")
         yield _Target(path, "standard output", format, Path("limbeck.skipped.tsv"))
