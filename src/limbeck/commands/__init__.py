@@ -19,6 +19,7 @@ from limbeck.commands import (
     report,
     search,
     serve,
+    speed,
 )
 
 __all__ = ["VERBS"]
@@ -33,6 +34,7 @@ VERBS = (
     predict,
     serve,
     benchmark,
+    speed,
     profiles,
     contexts,
     distill,
