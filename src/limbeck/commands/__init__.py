@@ -22,6 +22,7 @@ from limbeck.commands import (
     report,
     search,
     serve,
+    speed,
 )
 
 __all__ = ["VERBS"]
@@ -38,6 +39,7 @@ VERBS = (
     propose,
     serve,
     benchmark,
+    speed,
     profiles,
     contexts,
     distill,

@@ -20,7 +20,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import islice, zip_longest
 from pathlib import Path
@@ -43,6 +43,7 @@ from limbeck.encoders import Encoder, load
 from limbeck.errors import InputError
 from limbeck.progress import Progress
 from limbeck.records import InvalidRecord
+from limbeck.stages import stage, timed
 
 __all__ = ["Summary", "embed"]
 
@@ -81,12 +82,17 @@ class Summary:
     """How often each letter was changed by the rule of :mod:`limbeck.residues`."""
     resumed: int
     """Residues computed by earlier, interrupted runs."""
+    computed: int
+    """Residues computed by this run."""
     nothing_to_do: bool
     """Whether the output was there already, from the same input and settings."""
     peak_memory: int
     """The most memory that the process has held so far, in bytes."""
     shard: str = ""
     """Which part of the input this run had, like ``"2/8"``; empty if it had all of it."""
+    stages: Mapping[str, float] = field(default_factory=dict, hash=False)
+    """:attr:`seconds` by stage: ``"loading"``, ``"reading"``, ``"packing"``, ``"compiling"``, ``"network"``,
+    ``"pooling"``, ``"encoding"`` (what an encoder does that tells no more), ``"writing"`` and ``"the rest"``."""
 
     def __str__(self) -> str:
         shape = f"{self.dimension:,} numbers for each {'residue' if self.per_residue else 'protein'}"
@@ -108,8 +114,13 @@ class Summary:
         if self.residues_per_second:
             rows["speed"] = f"{self.residues_per_second:,.0f} residues/s, {100 * self.padding:.1f} % padding"
         rows["time"] = f"{_duration(self.seconds)}, {self.peak_memory / 2**20:,.0f} MB of memory at most"
+        rows["time"] += "".join(f"\n{'':16} {100 * part:5.1f} % {name}" for name, part in self._shares())
         rows["output"] = self.output + (" (was there already, nothing to do)" if self.nothing_to_do else "")
         return "\n".join(f"{name:<16} {value}" for name, value in rows.items())
+
+    def _shares(self) -> list[tuple[str, float]]:
+        total = sum(self.stages.values())
+        return [] if self.nothing_to_do else [(name, seconds / total) for name, seconds in self.stages.items()]
 
 
 def embed(
@@ -183,15 +194,17 @@ def embed(
     part = None if shard is None else Shard.parse(shard)
     single = isinstance(inputs, (str, os.PathLike)) or is_frame(inputs) or is_record(inputs)
     paths: list[Input] = [inputs] if single else list(inputs)  # type: ignore[arg-type, list-item]
-    with _target(paths, output, format) as target:
+    with timed() as stages, _target(paths, output, format) as target:
         if per_residue and target.format == "h5ad":
             raise InputError("AnnData holds one vector for each protein; with --per-residue write h5, parquet or npz")
-        model = _model(encoder, layer, dimension, pooling, precision, device, threads, per_residue)
+        with stage("loading"):
+            model = _model(encoder, layer, dimension, pooling, precision, device, threads, per_residue)
         job = _Job(target, model, dtype, per_residue, duplicate_ids, skip_invalid, part, progress, restart)
         columns = {"sequence_column": sequence_column, "id_column": id_column, "input_format": input_format}
         with _plain_errors(target), Partial(target.partial) as partial:
             source = Source(paths, partial.scratch, **columns, stdin=stdin)
-            return _run(job, source, partial, batch_tokens, memory)
+            summary = _run(job, source, partial, batch_tokens, memory)
+    return replace(summary, stages=stages, seconds=sum(stages.values()))
 
 
 @dataclass(frozen=True)
@@ -318,10 +331,10 @@ class _Counts:
 
 
 def _run(job: _Job, source: Source, partial: Partial, batch_tokens: int | None, memory: str | int | None) -> Summary:
-    started = time.monotonic()
     counts = _Counts()
     with Index(partial.scratch) as index:
-        _scan(job, source, index, partial.scratch / "skipped", counts)
+        with stage("reading"):
+            _scan(job, source, index, partial.scratch / "skipped", counts)
         settings = job.settings(index.fingerprint)
         if job.shard:
             settings |= job.shard.cut(index)
@@ -330,9 +343,10 @@ def _run(job: _Job, source: Source, partial: Partial, batch_tokens: int | None, 
         if not finished:
             limits = _limits(job, partial, index, settings, manifest, batch_tokens, memory)
             table = _compute(job, source, index, partial, limits, counts, settings)
-            _assemble(job, table, partial, counts)
+            with stage("writing"):
+                _assemble(job, table, partial, counts)
         partial.clear()
-        return _summary(job, index, counts, time.monotonic() - started, finished)
+        return _summary(job, index, counts, finished)
 
 
 def _scan(job: _Job, source: Source, index: Index, skipped: Path, counts: _Counts) -> None:
@@ -472,21 +486,25 @@ def _compute(
                 else:
                     missing.append(piece)
             wanted = {row for piece in missing for row in piece.rows.tolist()}
-            sequences = {
-                row: sequence
-                for row, sequence in zip(range(chunk.start, chunk.stop), proteins, strict=False)
-                if row in wanted
-            }
+            with stage("reading"):
+                sequences = {
+                    row: sequence
+                    for row, sequence in zip(range(chunk.start, chunk.stop), proteins, strict=False)
+                    if row in wanted
+                }
             bar.note(f"{saved:,} of {index.proteins - index.duplicates:,} proteins")
             for piece in missing:
                 texts = [sequences[row] for row in piece.rows.tolist()]
-                vectors = _encode(job, index, piece, texts, counts, bar)
-                partial.save_piece(piece.number, vectors)
+                with stage("encoding"):
+                    vectors = _encode(job, index, piece, texts, counts, bar)
+                with stage("writing"):
+                    partial.save_piece(piece.number, vectors)
                 saved += len(piece.rows)
                 bar.note(f"{saved:,} of {index.proteins - index.duplicates:,} proteins")
     # Reads on to the end (of the part), so that a file which has grown is noticed too.
-    for _ in proteins:
-        pass
+    with stage("reading"):
+        for _ in proteins:
+            pass
     return _PiecedTable(job, index, partial, settings, places, np.array(starts))
 
 
@@ -573,7 +591,7 @@ def _assemble(job: _Job, table: _PiecedTable, partial: Partial, counts: _Counts)
     replace_durably(temporary, job.target.path)
 
 
-def _summary(job: _Job, index: Index, counts: _Counts, seconds: float, finished: bool) -> Summary:
+def _summary(job: _Job, index: Index, counts: _Counts, finished: bool) -> Summary:
     window = job.encoder.max_length
     return Summary(
         output=job.target.name,
@@ -582,7 +600,7 @@ def _summary(job: _Job, index: Index, counts: _Counts, seconds: float, finished:
         per_residue=job.per_residue,
         proteins=index.proteins,
         residues=index.residues,
-        seconds=seconds,
+        seconds=0.0,
         residues_per_second=counts.computed / counts.seconds if counts.seconds else 0.0,
         padding=1 - counts.computed / counts.tokens if counts.tokens else 0.0,
         windowed=int(np.count_nonzero(index.lengths > window)) if window else 0,
@@ -592,6 +610,7 @@ def _summary(job: _Job, index: Index, counts: _Counts, seconds: float, finished:
         skipped_list=str(job.target.skipped),
         letters=dict(counts.letters),
         resumed=counts.resumed,
+        computed=counts.computed,
         nothing_to_do=finished,
         peak_memory=peak_memory(),
         shard=str(job.shard or ""),
