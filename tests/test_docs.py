@@ -85,3 +85,94 @@ def test_landscape_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert "random" in set(scope["comparison"].verdicts["split"])
     assert len(scope["table"]) == 2
     assert np.isfinite(scope["table"]["sd"]).all()
+
+
+def test_verdict_page(capsys: pytest.CaptureFixture[str]) -> None:
+    (block,) = python_blocks("docs/verdict.md")
+    exec(block, {})
+    # Both rank all variants rightly.
+    assert "not needed" in capsys.readouterr().out.splitlines()[-1]
+
+
+def test_choosing_data_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from limbeck.distillation.corpus import write_corpus
+
+    monkeypatch.chdir(tmp_path)
+    # Families of two, of whom some are held out.
+    sequences = ["".join(np.random.default_rng(n).choice(list("ACDEFGHIKLMNPQRSTVWY"), 60)) for n in range(40)]
+    profile = np.full((60, 20), 0.05)
+    write_corpus(tmp_path / "corpus.h5", [(f"p{n}", f"f{n // 2}", s, profile) for n, s in enumerate(sequences)])
+    scope: dict[str, Any] = {}
+    (block,) = python_blocks("docs/choosing-data.md")
+    exec(block, scope)
+    assert scope["chosen"].shape == (40,)
+    assert 5 < scope["chosen"].sum() < 15
+
+
+def test_student_folder_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("transformers")
+    from limbeck import cli
+
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["export", "limbeck-9m", "-o", "my-student"]) == 0
+    scope: dict[str, Any] = {}
+    (block,) = python_blocks("docs/student-folder.md")
+    exec(block, scope)
+    assert scope["output"].pooler_output.shape == (2, 384)
+    assert scope["output"].log_probabilities.shape == (2, 10, 20)
+
+
+def test_serving_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    httpx = pytest.importorskip("httpx")
+    testing = pytest.importorskip("fastapi.testclient")
+    from limbeck.serving.api import make_app
+    from limbeck.serving.settings import Settings
+    from limbeck.serving.start import open_service
+
+    scope: dict[str, Any] = {}
+    (block,) = python_blocks("docs/serving.md")
+    with testing.TestClient(make_app(open_service("composition", Settings()))) as client:
+        monkeypatch.setattr(httpx, "post", client.post)
+        exec(block, scope)
+    expected = limbeck.load("composition").encode(["MKTAYIAKQR", "GSHMLEDP"])
+    np.testing.assert_array_equal(scope["vectors"], expected)
+
+
+@pytest.mark.slow
+def test_fine_tuning_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it stands, but with few proteins: the whole takes a quarter of an hour."""
+    pytest.importorskip("torch")
+    from limbeck.benchmarks.task import Parts, Task
+
+    whole = Task.parts
+
+    def few(*arguments: Any) -> Parts:
+        parts = whole(*arguments)
+        return Parts(parts.fit.take(range(40)), parts.choose.take(range(20)), parts.score.take(range(20)))
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Task, "parts", few)
+    scope: dict[str, Any] = {}
+    (block,) = python_blocks("docs/fine-tuning.md")
+    exec(block, scope)
+    assert len(scope["found"].models) == 2
+    assert scope["model"].predict(["MKTAYIAKQRQISFVKSHFSRQ"])[0] in "abcdefg"
+
+
+def test_no_page_is_forgotten() -> None:
+    """``search.md`` is run in test_search.py, the tutorials in test_tutorials.py, the others here."""
+    pages = [str(page.relative_to(ROOT)) for page in sorted((ROOT / "docs").glob("*.md"))]
+    assert [page for page in pages if python_blocks(page)] == [
+        f"docs/{name}.md"
+        for name in (
+            "choosing-data",
+            "embedding",
+            "encoders",
+            "fine-tuning",
+            "landscape",
+            "search",
+            "serving",
+            "student-folder",
+            "verdict",
+        )
+    ]
