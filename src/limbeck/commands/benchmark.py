@@ -45,7 +45,9 @@ def add(verbs: Any) -> None:
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress, and no table")
     group = parser.add_argument_group("proteins")
     group.add_argument("--quick", action="store_true", help="the scale of two minutes: few short proteins")
-    group.add_argument("--scale", help="quick, small, medium or full: how many proteins (default: the table's, else small)")
+    group.add_argument(
+        "--scale", help="quick, small, medium or full: so many proteins (default: the table's, else small)"
+    )
     group.add_argument(
         "--task", action="append", dest="tasks", metavar="NAME",
         help="only this task; repeatable (default: the table's, in a new one all that are here)",

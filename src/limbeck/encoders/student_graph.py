@@ -34,8 +34,8 @@ __all__ = [
 Weights = dict[str, NDArray[np.floating]]
 
 PREPARED = "200"
-"""How many operators the runtime keeps prepared for shapes that it has seen; left alone it keeps so many that 263 shapes
-took 0.8 GB more."""
+"""How many operators the runtime keeps prepared for shapes that it has seen; left alone it keeps so many that 263
+shapes took 0.8 GB more."""
 
 
 def _linear(x: Any, weights: Weights, name: str) -> Any:
