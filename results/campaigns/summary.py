@@ -69,6 +69,7 @@ def table(name: Key, group: dict[Key, list[dict[str, Any]]]) -> list[str]:
     repeats = len(next(iter(group.values())))
     head = ["strategy", "features", *(f"after {i}" for i in range(1, ROUNDS)), f"after {ROUNDS}"]
     head += ["candidates that are better", "against random", "against ridge", "mean of last plate", "of the top 1 %"]
+    head += ["alike"]
     top = first["n"] // 100
     lines = [
         f"## {name[0]}, {name[1]}",
@@ -89,36 +90,48 @@ def table(name: Key, group: dict[Key, list[dict[str, Any]]]) -> list[str]:
             cells.append("-" if same else _text(found[strategy, features] - found[base], "+"))
         cells.append(_text(values(campaigns, "mean")[:, -1]))
         cells.append(f"{values(campaigns, 'top 1 %')[:, -1].mean():.0f} of {top:,}")
+        cells.append(f"{values(campaigns, 'mutated')[:, 1:].mean():.0f}")
         lines.append(f"| {' | '.join(cells)} |")
     return [*lines, ""]
 
 
 def draw(groups: dict[Key, dict[Key, list[dict[str, Any]]]], path: Path) -> None:
-    figure = Figure(figsize=(4.2 * len(groups), 4.4), layout="constrained")
-    axes = np.atleast_1d(figure.subplots(1, len(groups)))
-    plates = np.arange(1, ROUNDS + 1)
-    for ax, (name, group) in zip(axes, groups.items(), strict=True):
-        # The strategies' intervals side by side, not on top of one another.
-        shifts = np.linspace(-0.15, 0.15, len(group))
-        for shift, ((strategy, features), campaigns) in zip(shifts, group.items(), strict=True):
-            best = values(campaigns, "best")
-            mean, low, high = np.array([interval(column) for column in best.T]).T
-            colour, line = STYLES[strategy]
-            embedded = features.startswith("embedding")
-            ax.errorbar(
-                plates + shift, mean, yerr=[mean - low, high - mean], color=colour, linestyle=line, lw=1.2,
-                elinewidth=0.6, marker="o" if embedded else "s", ms=4, mfc="white" if embedded else colour,
-                label=f"{strategy}{' (limbeck-9m)' if embedded else ''}",
-            )  # fmt: skip
-        first = next(iter(group.values()))[0]
-        ax.axhline(first["highest"], color="0.7", lw=0.8)
-        ax.set_title(f"{name[0]}: {name[1]}, {first['n']:,} candidates", fontsize=10)
-        ax.set_xticks(plates)
+    """A row for each landscape; all candidates by one-hot, the sample by one-hot, and by vectors."""
+    rows = list(dict.fromkeys(landscape for landscape, _ in groups))
+    columns = [("all", "one-hot"), ("sample", "one-hot"), ("sample", "embedding:mean")]
+    figure = Figure(figsize=(11, 3.2 * len(rows) + 0.6), layout="constrained")
+    axes = figure.subplots(len(rows), len(columns), squeeze=False)
+    handles: dict[str, Any] = {}
+    for i, landscape in enumerate(rows):
+        for j, (candidates, features) in enumerate(columns):
+            group = groups.get((landscape, candidates))
+            if group is None:
+                axes[i, j].set_axis_off()
+                continue
+            shown = {key: found for key, found in group.items() if key[1] in ("", features)}
+            _draw_panel(axes[i, j], shown, handles)
+            count = next(iter(group.values()))[0]["n"]
+            seen = "one-hot" if features == "one-hot" else "limbeck-9m"
+            axes[i, j].set_title(f"{landscape}, {count:,} candidates, {seen}", fontsize=9)
+    for ax in axes[-1]:
         ax.set_xlabel(f"plates of {PLATE}")
-    axes[0].set_ylabel("best score found (mean over repeats, 95 % interval)")
-    most = max(axes, key=lambda ax: len(ax.get_legend_handles_labels()[0]))
-    figure.legend(*most.get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8, frameon=False)
+    figure.supylabel("best score found: mean over repeats, 95 % interval", fontsize=10)
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=6, fontsize=8, frameon=False)
     figure.savefig(path, dpi=110)
+
+
+def _draw_panel(ax: Any, arms: dict[Key, list[dict[str, Any]]], handles: dict[str, Any]) -> None:
+    plates = np.arange(1, ROUNDS + 1)
+    # The strategies' intervals side by side, not on top of one another.
+    for shift, ((strategy, _), campaigns) in zip(np.linspace(-0.15, 0.15, len(arms)), arms.items(), strict=True):
+        mean, low, high = np.array([interval(column) for column in values(campaigns, "best").T]).T
+        colour, line = STYLES[strategy]
+        around = [mean - low, high - mean]
+        handles[strategy] = ax.errorbar(
+            plates + shift, mean, yerr=around, color=colour, linestyle=line, lw=1.3, elinewidth=0.7, marker="o", ms=3
+        )
+    ax.axhline(next(iter(arms.values()))[0]["highest"], color="0.7", lw=0.8)
+    ax.set_xticks(plates)
 
 
 def main() -> None:
@@ -133,7 +146,8 @@ def main() -> None:
         f"Best score found after each plate of {PLATE}, mean over repeats, with its 95 % interval after the last;",
         "the share of the candidates that are better than it (median). Differences to random choice and to greedy",
         "ridge on one-hot: of the best score, averaged over what stood after plates 2 to 5, paired by first plate.",
-        "Then the mean score of the last plate, and how many variants of the top 1 % were found.",
+        "Then the mean score of the last plate, how many variants of the top 1 % were found, and how many wells of a",
+        "plate share their commonest mutation (mean of plates 2 to 5).",
         "",
     ]
     for name, group in groups.items():

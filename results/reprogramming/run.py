@@ -32,7 +32,7 @@ from transformers import AutoModel
 
 import limbeck
 from limbeck import benchmarks
-from limbeck.benchmarks.metrics import METRICS
+from limbeck.benchmarks.metrics import METRICS, interval
 from limbeck.benchmarks.protocol import labels_of
 from limbeck.benchmarks.task import Items, Parts, Size, Splits, Task
 from limbeck.encoders.base import cleaned
@@ -268,6 +268,31 @@ def arms(task: Task, parts: Parts) -> dict[str, Callable[[], tuple[Any, dict[str
     }
 
 
+def table(results: dict[str, Any]) -> str:
+    """Scores of all arms, and their differences to R2DL by the same bootstrap samples of test proteins."""
+    lines = ["# Reprogramming: scores"]
+    for task, scored in results.items():
+        first = next(iter(scored.values()))
+        sizes = "{fit:,} proteins to fit on, {choose:,} to choose on, {score:,} to score".format(**first["n"])
+        lines += ["", f"## {task}: {first['metric']}", "", sizes, ""]
+        lines += ["| arm | score | R2DL's difference to it | its own head | CPU seconds |", "|---|---|---|---|---|"]
+        for name, found in scored.items():
+            cells = [name, _bounds(found["value"], found["interval"])]
+            if "R2DL" in scored and name != "R2DL":
+                samples = np.array(scored["R2DL"]["replicates"]) - np.array(found["replicates"])
+                difference = scored["R2DL"]["value"] - found["value"]
+                cells.append(_bounds(difference, interval(samples), "+"))
+            else:
+                cells.append("-")
+            cells += [f"{found['own head']:.3f}" if "own head" in found else "-", f"{found['CPU seconds']:.0f}"]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _bounds(value: float, bounds: Sequence[float], sign: str = "") -> str:
+    return f"{value:{sign}.3f} ({bounds[0]:{sign}.3f} to {bounds[1]:{sign}.3f})"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=benchmarks.shipped_data())
@@ -291,6 +316,7 @@ def main() -> None:
             print(task.name, name, scored["value"], scored["interval"], done[name]["CPU seconds"], flush=True)
             with whole(given.output) as partial:
                 partial.write_text(json.dumps(results, indent=1) + "\n")
+    given.output.with_suffix(".md").write_text(table(results))
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Protocol, Self, TypeAlias
 
 import numpy as np
@@ -46,6 +47,8 @@ Matrix: TypeAlias = Any
 
 _COUNTED = np.frombuffer(RESIDUES.encode(), np.uint8)
 _KNOWN = np.frombuffer((RESIDUES + GAP + STOP).encode(), np.uint8)
+MOST_DENSE = 20_000_000
+"""Numbers of a design that are held twice, densely too, for the sake of speed."""
 _CONSTANT = 1e-6
 """A column whose standard deviation is below this share of its largest entry varies by rounding only."""
 
@@ -105,8 +108,21 @@ class Design:
 
     def kernel(self, other: Design | None = None) -> Array:
         """(n, m) products of the rows with those of another design in the same columns, or with themselves."""
-        pairs = zip(self.blocks, (other or self).blocks, strict=True)
-        return sum((_dense(left @ right.T) for left, right in pairs), np.zeros(()))
+        other = other or self
+        if len(other) * other.width > MOST_DENSE:
+            products = [_dense(left @ right.T) for left, right in zip(self.blocks, other.blocks, strict=True)]
+        else:
+            # A sparse matrix times a dense one takes a tenth of the time of two sparse ones.
+            products = [_dense(left @ right) for left, right in zip(self.blocks, other._columns, strict=True)]
+        total = products[0]
+        for product in products[1:]:
+            total = total + product
+        return total
+
+    @cached_property
+    def _columns(self) -> list[Array]:
+        """(its columns, n) each block, transposed and dense."""
+        return [np.ascontiguousarray(_dense(block).T) for block in self.blocks]
 
     def squared_lengths(self) -> Array:
         """(n,) of the rows, in the columns there are."""

@@ -174,13 +174,23 @@ class _Pairs:
     @classmethod
     def of(cls, left: Design, right: Design) -> _Pairs:
         products = left.kernel(right)
-        distances = left.squared_lengths()[:, None] + right.squared_lengths() - 2 * products
-        return cls(np.maximum(0.0, distances) + left.outside[:, None] + right.outside, products)
+        # In place: with many candidates most of the time goes into moving such arrays.
+        distances = -2 * products
+        distances += left.squared_lengths()[:, None]
+        distances += right.squared_lengths()
+        np.maximum(0.0, distances, out=distances)
+        distances += left.outside[:, None]
+        distances += right.outside
+        return cls(distances, products)
 
 
 def _covariance(pairs: _Pairs, hyperparameters: Array) -> Array:
     smooth, squared_scale, linear, _ = hyperparameters
-    return smooth * np.exp(pairs.distances / (-2 * squared_scale)) + linear * pairs.products
+    covariance = pairs.distances / (-2 * squared_scale)
+    np.exp(covariance, out=covariance)
+    covariance *= smooth
+    covariance += linear * pairs.products
+    return covariance
 
 
 def _prior_variance(design: Design, hyperparameters: Array) -> Array:
