@@ -48,9 +48,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--cache", help="folder that keeps vectors")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent)
-    parser.add_argument(
-        "--without-embedding", action="store_true", help="leave out what embeds variants: the slow part"
-    )
+    parser.add_argument("--leave-out", action="append", default=[], choices=["embedding", "tuning"], help="slow parts")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -123,7 +121,7 @@ def methods(assay: assays.Measured, size: int, options: argparse.Namespace) -> d
         found[RATIO] = lambda _rows, _scores, asked: ratio(asked)
     else:
         found |= {ONE_HOT: fitted(RidgeModel("one-hot")), WITH_RATIO: with_ratio, READ: read}
-        if not options.without_embedding:
+        if "embedding" not in options.leave_out:
             both = RidgeModel(("one-hot", "embedding:mean"), wild_types=wild_types, cache=options.cache)
             found[AUGMENTED] = fitted(both)
     if options.weights is not None and options.weights.exists():
@@ -132,7 +130,8 @@ def methods(assay: assays.Measured, size: int, options: argparse.Namespace) -> d
             found[IN_CONTEXT] = lambda _rows, _scores, asked: model.rank(asked)
         else:
             found[IN_CONTEXT] = fitted(model)
-            found[TUNED] = fitted(InContextModel(str(options.weights), steps=100, wild_types=wild_types))
+            if "tuning" not in options.leave_out:
+                found[TUNED] = fitted(InContextModel(str(options.weights), steps=100, wild_types=wild_types))
     return found
 
 

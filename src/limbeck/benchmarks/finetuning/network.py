@@ -121,8 +121,8 @@ class PromptedBlock(nn.Module):
         result: Block = copy.deepcopy(self.block)
         with torch.no_grad():
             out, change = self.block.out, SCALE * self.shared.up.weight @ self.shared.down.weight
-            result.out.weight += change @ out.weight
-            result.out.bias += change @ out.bias + self.prompt
+            result.out.weight.add_(change @ out.weight)
+            result.out.bias.add_(change @ out.bias + self.prompt)
         return result
 
 

@@ -177,7 +177,7 @@ class InContextModel(Model):
         encoder = source.load()
         if getattr(self, "fingerprint_", encoder.fingerprint) != encoder.fingerprint:
             raise InputError(f"encoder {encoder.name} is not the one that the model was fitted with; fit again")
-        return _describer(encoder, source.wild_types)(rows)
+        return _describer(source, encoder.fingerprint)(rows)
 
     def _line(self) -> tuple[Array, float]:
         """Intercept and slope, and the root of the mean squared error; from predictions across folds."""
@@ -198,9 +198,9 @@ class InContextModel(Model):
 
 
 @lru_cache(maxsize=8)
-def _describer(encoder: Encoder, wild_types: tuple[str, ...]) -> Describer:
-    """The encoder reads the wild types once."""
-    return Describer(encoder, wild_types)
+def _describer(source: Source, fingerprint: str) -> Describer:
+    """The encoder of a fingerprint reads the wild types once."""
+    return Describer(source.load(), source.wild_types)
 
 
 def _about(weights: str) -> dict[str, Any]:
