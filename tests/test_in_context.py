@@ -1,5 +1,7 @@
 """The in-context predictor: its attention against an exact oracle, what it must not see, and the model around it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,9 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from fake_encoder import FakeEncoder
+from landscape_fixture import make_assay
 from limbeck import InputError
+from limbeck.landscapes.compare import compare
 from limbeck.landscapes.in_context import InContextModel
 from limbeck.landscapes.in_context.attention import Attention
 from limbeck.landscapes.in_context.meta import MetaSettings, Task, meta_train, standardised
@@ -17,7 +21,9 @@ from limbeck.landscapes.in_context.model import fine_tuned
 from limbeck.landscapes.in_context.network import InContextNetwork, Shape, pairwise_loss
 from limbeck.landscapes.in_context.variants import CHANGE, Describer
 from limbeck.landscapes.in_context.weights import load_network, save_network
+from limbeck.landscapes.ladder import rungs
 from limbeck.landscapes.models.saved import load_model, save
+from limbeck.landscapes.splits import make_splits
 from limbeck.residues import RESIDUES
 
 WILD_TYPE = "MKTAYIAKQRQISFVKSHFSRQ"
@@ -297,3 +303,19 @@ def test_weights_of_another_encoder_or_file_are_refused(weights, tmp_path):
     for name in ("none", "missing"):
         with pytest.raises(InputError, match=r"train\.py"):
             clone(model).set_params(weights=str(tmp_path / f"{name}.safetensors")).fit(ROWS, SCORES)
+
+
+def test_it_competes_in_a_landscape(weights):
+    made = make_assay(n=160, width=24, most=1)
+    found, left_out = rungs(made, in_context=str(weights), default_encoder=False)
+    rung = next(r for r in found if r.name == "in context")
+    assert rung.pretrained
+    assert rung.encoder.name == "fake"
+    splits, _ = make_splits(made, names=["random"])
+    comparison = compare(made, splits, [*found[:3], rung], left_out, most=100, replicates=100, curves=False)
+    assert "in context" in set(comparison.scores["model"])
+    assert comparison.predictions.query("model == 'in context'")["std"].gt(0).all()
+    alone = replace(made, parents=np.full(len(made), ""), wild_types={})
+    found, left_out = rungs(alone, in_context=str(weights), default_encoder=False)
+    assert "in context" not in {r.name for r in found}
+    assert any("wild type" in item.reason for item in left_out)

@@ -74,7 +74,8 @@ def benchmark(
         methods: ``"mlp"``: a small network beside each task's linear probe; those of the table are kept up.
         mtdp: score each encoder by MTDP's protocol, too, which leaks; its numbers stand in a table of their own.
             Not vectors of more than 4,096 numbers (3-mers).
-        finetune: ``"lora"``, ``"full"`` or ``"head"``: a further row for each student, fine-tuned on each task.
+        finetune: ``"lora"``, ``"prompt"``, ``"full"`` or ``"head"``: a further row for each student, fine-tuned on
+            each task.
         reference: label of the row that others are compared with; by default the table's, in a new one the first.
         threads: as :func:`limbeck.load` takes it.
         say: is told what goes on, line by line.

@@ -61,8 +61,8 @@ def add(verbs: Any) -> None:
         "--mtdp", action="store_true", help="MTDP's own protocol, too: leaky, in a table of its own, to compare with it"
     )
     group.add_argument(
-        "--finetune", choices=["lora", "full", "head"], metavar="HOW",
-        help="a further row for each student, fine-tuned on each task: lora, full or head (slow)",
+        "--finetune", choices=["lora", "prompt", "full", "head"], metavar="HOW",
+        help="a further row for each student, fine-tuned on each task: lora, prompt, full or head (slow)",
     )  # fmt: skip
     group.add_argument("--no-default", action="store_false", dest="default", help="without limbeck's own student")
     group.add_argument(

@@ -120,7 +120,8 @@ def meta_train(
         [{"params": groups[0], "weight_decay": settings.weight_decay}, {"params": groups[1], "weight_decay": 0.0}],
         lr=settings.learning_rate,
     )
-    course, best = _Course(), {}
+    course = _Course()
+    best: dict[str, Tensor] = {}
     identity = json.dumps([network.description(), asdict(settings), [t.name for t in (*tasks, *held)]])
     if checkpoint is not None and checkpoint.exists():
         course, best = _read(checkpoint, network, optimiser, identity)

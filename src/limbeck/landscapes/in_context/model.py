@@ -6,7 +6,7 @@ import copy
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cached_property
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -83,6 +83,18 @@ class InContextModel(Model):
         self.wild_types = wild_types
         self.random_state = random_state
 
+    @classmethod
+    def of_file(cls, weights: str, **arguments: Any) -> Self:
+        """A model for the encoder that the weights were trained with, which takes no others.
+
+        Raises:
+            InputError: if they cannot be read, or that encoder cannot be loaded or is another now.
+        """
+        encoder = _about(weights)["encoder"]
+        model = cls(weights, sha256=file_hash(Path(weights)), encoder=encoder, **arguments)
+        model._network()
+        return model
+
     def fit(self, X: Any, y: ArrayLike, validation: Data | None = None) -> Self:
         if self.most < 1 or self.steps < 0:
             raise InputError(f"most must be at least 1 and steps at least 0, not {self.most} and {self.steps}")
@@ -151,25 +163,21 @@ class InContextModel(Model):
 
     def _network(self) -> tuple[InContextNetwork, str]:
         """The network of the file, and the fingerprint of the encoder that it needs."""
-        if not Path(self.weights).is_file():
-            raise InputError(f"{self.weights}: no such file; make it with results/in_context/train.py")
+        _about(self.weights)
         if self.sha256 is not None and file_hash(Path(self.weights)) != self.sha256:
             raise InputError(f"{self.weights}: not the weights that were asked for; their SHA-256 is another")
         network, about = load_network(self.weights)
-        self._check(about["fingerprint"], f"{self.weights} were trained")
-        return network, about["fingerprint"]
-
-    def _check(self, fingerprint: str, what: str) -> None:
         encoder = self._source.load()
-        if encoder.fingerprint != fingerprint:
-            raise InputError(f"encoder {encoder.name} is not the one that {what} with; give that one")
+        if encoder.fingerprint != about["fingerprint"]:
+            raise InputError(f"encoder {encoder.name} is not the one that {self.weights} was trained with; give that")
+        return network, encoder.fingerprint
 
     def _describe(self, rows: Sequence[str]) -> NDArray[np.float32]:
-        return self._describer(rows)
-
-    @cached_property
-    def _describer(self) -> Describer:
-        return Describer(self._source.load(), self.wild_types)
+        source = self._source
+        encoder = source.load()
+        if getattr(self, "fingerprint_", encoder.fingerprint) != encoder.fingerprint:
+            raise InputError(f"encoder {encoder.name} is not the one that the model was fitted with; fit again")
+        return _describer(source, encoder.fingerprint)(rows)
 
     def _line(self) -> tuple[Array, float]:
         """Intercept and slope, and the root of the mean squared error; from predictions across folds."""
@@ -187,6 +195,18 @@ class InContextModel(Model):
         slope = max(0.0, float(centred @ self.scores_) / variance) if variance > 0 else 0.0
         line = np.array([mean - slope * predicted.mean(), slope])
         return line, float(np.sqrt(np.mean((line[0] + slope * predicted - self.scores_) ** 2)))
+
+
+@lru_cache(maxsize=8)
+def _describer(source: Source, fingerprint: str) -> Describer:
+    """The encoder of a fingerprint reads the wild types once."""
+    return Describer(source.load(), source.wild_types)
+
+
+def _about(weights: str) -> dict[str, Any]:
+    if not Path(weights).is_file():
+        raise InputError(f"{weights}: no such file; make it with results/in_context/train.py")
+    return load_network(weights)[1]
 
 
 @contextmanager
