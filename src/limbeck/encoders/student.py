@@ -28,7 +28,7 @@ from limbeck.encoders.student_graph import (
     Weights,
     block_graph,
     cache_directory,
-    compile_graph,
+    cached_graph,
     network_graph,
     pooling_graph,
     products_per_residue,
@@ -216,8 +216,7 @@ class StudentEncoder(ResidueEncoder):
     def operators(self, windows: list[str]) -> list[Operator]:
         """What the runtime does for one batch, each step timed in the last of several runs."""
         inputs = list(_padded(windows, [slice(None)] * len(windows)))
-        graph = network_graph(self._weights, self._dilations, self.pooling, self.precision == "f32")
-        return timed_operators(graph, inputs, self.precision, self._threads)
+        return timed_operators(self._graph(self.pooling), inputs, self.precision, self._threads)
 
     def _infer(self, output: str, *inputs: NDArray[Any]) -> list[NDArray[np.float32]]:
         results = self._compiled(output)(list(inputs))
@@ -226,17 +225,19 @@ class StudentEncoder(ResidueEncoder):
     @stage("compiling")
     def _compiled(self, output: str) -> Any:
         if output not in self._models:
-            if output.startswith("block "):
-                block = int(output.removeprefix("block "))
-                graph = block_graph(self._weights, block, self._dilations[block])
-            elif output.endswith(" of the last block"):
-                graph = pooling_graph(self._weights, output.split(" ")[0])
-            else:
-                # Sums of inputs would be rounded to bfloat16 once more.
-                minimal = self.precision == "f32"
-                graph = network_graph(self._weights, self._dilations, output, minimal)
-            self._models[output] = compile_graph(graph, self.precision, self._threads)
+            self._models[output] = cached_graph(
+                lambda: self._graph(output), f"{output} {self.fingerprint}", self.precision, self._threads
+            )
         return self._models[output]
+
+    def _graph(self, output: str) -> Any:
+        if output.startswith("block "):
+            block = int(output.removeprefix("block "))
+            return block_graph(self._weights, block, self._dilations[block])
+        if output.endswith(" of the last block"):
+            return pooling_graph(self._weights, output.split(" ")[0])
+        # Sums of inputs would be rounded to bfloat16 once more.
+        return network_graph(self._weights, self._dilations, output, minimal=self.precision == "f32")
 
     @cached_property
     def _models(self) -> dict[str, Any]:

@@ -6,9 +6,12 @@ compiled graphs are cached.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limbeck.encoders import minimal_filtering
+from limbeck.files import whole
 from limbeck.residues import PAD_ID
 
 __all__ = [
@@ -24,6 +28,7 @@ __all__ = [
     "Weights",
     "block_graph",
     "cache_directory",
+    "cached_graph",
     "compile_graph",
     "network_graph",
     "pooling_graph",
@@ -34,8 +39,8 @@ __all__ = [
 Weights = dict[str, NDArray[np.floating]]
 
 PREPARED = "200"
-"""How many operators the runtime keeps prepared for shapes that it has seen; left alone it keeps so many that 263
-shapes took 0.8 GB more."""
+"""How many operators the runtime keeps prepared for shapes that it has seen. Left alone it keeps so many that a run of
+263 shapes took 0.8 GB more."""
 
 
 def _linear(x: Any, weights: Weights, name: str) -> Any:
@@ -169,25 +174,52 @@ def products_per_residue(weights: Weights, dilations: list[int], minimal: bool) 
 
 
 def compile_graph(model: Any, precision: str, threads: int | None, measured: bool = False) -> Any:
-    """Compile for this machine's processor; ``measured`` has each operator timed, and leaves the cache alone."""
+    """Compile for this machine's processor; ``measured`` has each operator timed."""
+    import openvino as ov
+
+    properties = _properties(precision, threads) | ({"PERF_COUNT": True} if measured else {})
+    return ov.Core().compile_model(model, "CPU", properties)
+
+
+def cached_graph(build: Callable[[], Any], name: str, precision: str, threads: int | None) -> Any:
+    """What ``build`` gives, compiled; read from the cache if the same was compiled on such a processor before.
+
+    The runtime has a cache of its own, but wants the whole graph to look into it, which takes as long to build as the
+    compiled one to read; and it misses when the process built another graph before.
+
+    Args:
+        build: makes the graph.
+        name: all that determines the graph, besides this code.
+        precision: as for :func:`compile_graph`.
+        threads: as for :func:`compile_graph`.
+    """
     import openvino as ov
 
     core = ov.Core()
+    processor = [core.get_property("CPU", key) for key in ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")]
+    key = repr((name, precision, threads, ov.get_version(), processor)).encode()
+    digest = hashlib.sha256(key)
+    for module in (__file__, minimal_filtering.__file__):
+        digest.update(Path(module).read_bytes())
+    # No home, or a read-only one, only costs the compilation at each start; so does a file that cannot be used.
+    with suppress(OSError, RuntimeError):
+        compiled = np.fromfile(cache_directory() / f"{digest.hexdigest()}.blob", dtype=np.uint8)
+        return core.import_model(ov.Tensor(compiled), "CPU", _properties(precision, threads))
+    graph = compile_graph(build(), precision, threads)
+    with suppress(OSError, RuntimeError):
+        cache_directory().mkdir(parents=True, exist_ok=True)
+        with whole(cache_directory() / f"{digest.hexdigest()}.blob") as partial:
+            partial.write_bytes(graph.export_model().getvalue())
+    return graph
+
+
+def _properties(precision: str, threads: int | None) -> dict[str, Any]:
     properties: dict[str, Any] = {
         "INFERENCE_PRECISION_HINT": precision,
         "PERFORMANCE_HINT": "LATENCY",
         "CPU_RUNTIME_CACHE_CAPACITY": PREPARED,
     }
-    if threads:
-        properties["INFERENCE_NUM_THREADS"] = threads
-    if measured:
-        return core.compile_model(model, "CPU", properties | {"PERF_COUNT": True})
-    try:
-        cache_directory().mkdir(parents=True, exist_ok=True)
-        properties["CACHE_DIR"] = str(cache_directory())
-    except (OSError, RuntimeError):
-        pass  # no home, or a read-only one, only costs the compilation at each start
-    return core.compile_model(model, "CPU", properties)
+    return properties | ({"INFERENCE_NUM_THREADS": threads} if threads else {})
 
 
 @dataclass(frozen=True)
