@@ -85,3 +85,14 @@ def test_landscape_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert "random" in set(scope["comparison"].verdicts["split"])
     assert len(scope["table"]) == 2
     assert np.isfinite(scope["table"]["sd"]).all()
+
+
+def test_formats_page(proteins: Path) -> None:
+    pytest.importorskip("anndata")
+    for block in python_blocks("docs/formats.md"):
+        scope: dict[str, Any] = {}
+        exec(block, scope)
+    assert scope["ids"].tolist() == list(PROTEINS)
+    assert scope["vectors"].shape == (len(PROTEINS), 20)
+    assert [id for id, _ in limbeck.read_embeddings("frame.h5")] == ["P47358", "P1"]
+    assert [id for id, _ in limbeck.read_embeddings("records.parquet")] == list(PROTEINS)

@@ -15,6 +15,7 @@ from fake_encoder import random_proteins, write_fasta
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs bash")
 def test_slurm_array(tmp_path: Path) -> None:
     write_fasta(tmp_path / "p.fasta", random_proteins(9))
