@@ -25,7 +25,7 @@ pytest.importorskip("ray")
 
 PROTEINS = random_proteins(500, seed=11)
 # Many small parts, so that there is time to kill something.
-ENCODER = ["--encoder", "kmers-3", "--block-residues", "1000"]
+ENCODER = ["--encoder", "dipeptides", "--block-residues", "1000"]
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def single(inputs: Path) -> pa.Table:
     """What one machine gives."""
     files = [inputs / "a.fasta", inputs / "b.fa", inputs / "deep" / "c.fasta"]
-    limbeck.embed(files, inputs.parent / "single.parquet", encoder="kmers-3", progress=False)
+    limbeck.embed(files, inputs.parent / "single.parquet", encoder="dipeptides", progress=False)
     return pq.read_table(inputs.parent / "single.parquet")
 
 
@@ -72,7 +72,7 @@ def start(inputs: Path, output: Path, cluster: Any) -> subprocess.Popen[bytes]:
 
 
 def wait_for_parts(process: subprocess.Popen[bytes], output: Path, count: int) -> set[Path]:
-    end = time.monotonic() + 300
+    end = time.monotonic() + 600
     while len(parts := set(output.glob("part-*.parquet"))) < count:
         assert process.poll() is None, "the run ended before anything was killed"
         assert time.monotonic() < end
@@ -101,7 +101,7 @@ def test_lost_workers_and_a_lost_machine(inputs: Path, single: pa.Table, cluster
             worker.kill()
         wait_for_parts(process, output, 5)
         cluster.remove_node(other, allow_graceful=False)
-        assert process.wait(400) == 0
+        assert process.wait(900) == 0
     finally:
         process.kill()
     assert_same(output, single)
@@ -118,7 +118,7 @@ def test_a_lost_driver(inputs: Path, single: pa.Table, cluster: Any, tmp_path: P
     assert not (output / "_SUCCESS").exists()
     time.sleep(2)
     there = {path: path.stat().st_mtime_ns for path in output.glob("part-*.parquet")}
-    assert start(inputs, output, cluster).wait(400) == 0
+    assert start(inputs, output, cluster).wait(900) == 0
     assert {path: path.stat().st_mtime_ns for path in there} == there
     assert len(list(output.glob("part-*.parquet"))) > len(there)
     assert_same(output, single)
@@ -129,7 +129,7 @@ def test_by_itself_on_one_machine_with_the_default_encoder(tmp_path: Path) -> No
     command = [sys.executable, "-m", "limbeck.cli", "embed", str(fasta), "--precision", "f32", "--per-residue"]
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     on_ray = ["-o", str(tmp_path / "out"), "--engine", "ray", "--block-residues", "1000"]
-    done = subprocess.run([*command, *on_ray], env=environment, capture_output=True, text=True, timeout=400)
+    done = subprocess.run([*command, *on_ray], env=environment, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
     assert "\nproteins         40\n" in done.stderr
     limbeck.embed(fasta, tmp_path / "single.h5", precision="f32", per_residue=True, progress=False)

@@ -62,7 +62,14 @@ def parser() -> argparse.ArgumentParser:
         description="Turn proteins into vectors with small, fast encoders distilled from large ones.",
         epilog="limbeck VERB --help explains a verb.",
     )
-    parser.add_argument("--version", action=_Version, nargs=0, help="versions and machine, for reports of faults")
+    parser.add_argument(
+        "--version",
+        action=_Version,
+        nargs=0,
+        dest=argparse.SUPPRESS,
+        default=argparse.SUPPRESS,
+        help="versions and machine, for reports of faults",
+    )
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     for verb in VERBS:
         verb.add(verbs)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from limbeck.embedding.h5ad import h5ad_index, h5ad_metadata, is_h5ad, read_h5ad, write_h5ad
 from limbeck.errors import InputError
+from limbeck.hdf5 import link_name
 
 __all__ = [
     "FORMATS",
@@ -210,12 +211,6 @@ def _spans(table: Table) -> Iterator[tuple[int, int, NDArray[np.int64]]]:
         start += size
 
 
-def _link_name(id: str) -> str:
-    if id == ".":
-        return "%2E"
-    return id.replace("%", "%25").replace("/", "%2F").replace("\0", "%00")
-
-
 def _write_h5(table: Table, path: Path, on_proteins: Callable[[int], None]) -> None:
     ids = table.ids()
     with h5py.File(path, "w", track_order=True) as file:
@@ -226,7 +221,7 @@ def _write_h5(table: Table, path: Path, on_proteins: Callable[[int], None]) -> N
             _require_room(path, stop - start, vectors.nbytes)
             for index in range(stop - start):
                 id = next(ids)
-                name = _link_name(id)
+                name = link_name(id)
                 vector = vectors[offsets[index] : offsets[index + 1]] if table.per_residue else vectors[index]
                 dataset = file.create_dataset(name, data=vector)
                 if name != id:
