@@ -37,7 +37,10 @@ include_patterns = [
     "CHANGELOG.md",
     "CONTRIBUTING.md",
 ]
-exclude_patterns = ["docs/README.md"]  # included by docs/index.rst
+exclude_patterns = [
+    "docs/README.md",  # included by docs/index.rst
+    *(".venv*", "build"),  # or they would be searched
+]
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
 myst_heading_anchors = 4

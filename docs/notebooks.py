@@ -20,11 +20,12 @@ BLOCK = re.compile(r"^```(python|sh|text)\n(.*?)^```\n", re.DOTALL | re.MULTILIN
 
 
 def notebook(tutorial: Path) -> NotebookNode:
-    """Python and shell blocks as cells to run, what they print (``text``) in the cell's metadata, all else as text.
+    """Python and shell blocks as cells to run, what the last one prints (``text``) in its metadata, all else as text.
 
     Links to other pages become plain text: a notebook is read away from them.
     """
     cells: list[NotebookNode] = []
+    ran: list[NotebookNode] = []
     parts = BLOCK.split(tutorial.read_text(encoding="utf-8"))
     for index in range(0, len(parts), 3):
         if prose := re.sub(r"\[([^]]+)\]\((?!https?:)[^)]+\)", r"\1", parts[index]).strip():
@@ -33,9 +34,10 @@ def notebook(tutorial: Path) -> NotebookNode:
             break
         kind, code = parts[index + 1], parts[index + 2].rstrip()
         if kind == "text":
-            cells[-1].metadata["shown"] = code
+            ran[-1].metadata["shown"] = code
         else:
-            cells.append(new_code_cell(f"%%bash -e\n{code}" if kind == "sh" else code))
+            ran.append(new_code_cell(f"%%bash -e\n{code}" if kind == "sh" else code))
+            cells.append(ran[-1])
     for number, cell in enumerate(cells):
         cell["id"] = f"cell-{number}"  # nbformat's own are random
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}

@@ -507,9 +507,9 @@ def _parquet_rows(path: str | os.PathLike[str], source: str) -> Iterator[tuple[i
         while True:
             with _arrow_errors(source):
                 batch = next(batches, None)
-            if batch is None:
-                return
-            columns = [["" if v is None else str(v) for v in column.to_pylist()] for column in batch.columns]
+                if batch is None:
+                    return
+                columns = [["" if v is None else str(v) for v in column.to_pylist()] for column in batch.columns]
             for fields in zip(*columns, strict=True):
                 number += 1
                 yield number, list(fields)
@@ -528,9 +528,9 @@ def _parquet_records(
         while True:
             with _arrow_errors(source):
                 batch = next(batches, None)
-            if batch is None:
-                return
-            texts, ids = batch.column(names[0]).to_pylist(), batch.column(names[-1]).to_pylist()
+                if batch is None:
+                    return
+                texts, ids = batch.column(names[0]).to_pylist(), batch.column(names[-1]).to_pylist()
             for text, value in zip(texts, ids, strict=True):
                 number += 1
                 label = f"row-{number}" if id is None else "" if value is None else str(value).strip()
@@ -543,7 +543,8 @@ def _arrow_errors(source: str) -> Iterator[None]:
 
     try:
         yield
-    except (pa.ArrowException, OSError) as error:
+    # Arrow decodes the names of columns and their text only when they become Python's.
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         detail = _shorten(" ".join(str(error).split()), 120)
         raise InputError(f"{source}: damaged Parquet file ({detail}); get the file again") from None
 

@@ -337,6 +337,20 @@ BAD_FILES = [
     ),
     Case("Parquet cut short", "p.parquet", PARQUET[:-20], "{}: damaged Parquet file (<detail>)" + AGAIN),
     Case(
+        "Parquet with a column's name in other letters than UTF-8",
+        "p.parquet",
+        PARQUET.replace(b"sequence", b"se\x87uence"),
+        "{}: damaged Parquet file (<detail>)" + AGAIN,
+    ),
+    Case(
+        "Parquet with text in other letters than UTF-8",
+        "p.parquet",
+        parquet(
+            sequence=pa.Array.from_buffers(pa.string(), 1, [*pa.array(["MKT"]).buffers()[:2], pa.py_buffer(b"M\x87T")])
+        ),
+        "{}: damaged Parquet file (<detail>)" + AGAIN,
+    ),
+    Case(
         "Parquet compressed as a whole",
         "p.parquet.gz",
         gzip.compress(PARQUET),
