@@ -1,5 +1,10 @@
 """Zero labels, in-context linear regression and ranking losses: against formulas written out and known answers."""
 
+import json
+import re
+from dataclasses import asdict
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,8 +16,9 @@ from sklearn.linear_model import Ridge
 
 from fake_encoder import FakeEncoder
 from limbeck import InputError, load
-from limbeck.landscapes import zero_labels
-from limbeck.landscapes.assay import expressed
+from limbeck.landscapes import few_labels, ladder, zero_labels
+from limbeck.landscapes.assay import Assay, expressed
+from limbeck.landscapes.ladder import rungs
 from limbeck.landscapes.models.features import Features
 from limbeck.landscapes.models.in_context import InContextLinearModel, optimal, risk
 from limbeck.landscapes.models.ranker import LOSSES, LinearRanker, concordance
@@ -319,7 +325,7 @@ def test_ranker_chooses_its_penalty_and_is_restored():
     again = clone(model).restore(model.state())
     np.testing.assert_array_equal(again.predict(rows), model.predict(rows))
     held = LinearRanker("composition").fit(rows[:60], scores[:60], validation=(rows[60:], scores[60:]))
-    assert held.alpha_ > 0
+    assert held.penalty_ > 0
     assert len(LinearRanker(most=10, alpha=1.0).fit(rows, scores).predict(rows)) == len(rows)
     assert np.isfinite(LinearRanker().fit(rows[:1], [1.0]).predict(rows)).all()
     for wrong, problem in (
@@ -340,3 +346,111 @@ def test_concordance():
     assert concordance(np.zeros(4), scores) == 0.5
     assert concordance(np.array([0.0, 2.0, 1.0, 3.0]), scores) == pytest.approx(4 / 5)
     assert concordance(np.array([1.0, 0.0, 2.0, 3.0]), scores, np.array([3])) == 1.0
+
+
+# The recommendation
+
+
+def assay(count, wild_types=1):
+    rows = (singles(step=1) * 10)[:count]
+    parents = np.array([f"protein {i % wild_types}" for i in range(count)], dtype=object)
+    found = {f"protein {i}": WILD_TYPE for i in range(wild_types)}
+    return Assay("some", rows, np.zeros(count), parents, found)
+
+
+def table(monkeypatch, *rows):
+    """Have the rule read (labels, method, value, gain_low) instead of what was measured."""
+    made = [few_labels.Measured(n, m, v, v - 0.1, v + 0.1, low + 0.02, low, low + 0.04) for n, m, v, low in rows]
+    monkeypatch.setattr(few_labels, "_table", lambda: (30, tuple(made)))
+
+
+ROWS = [
+    (8, "ridge on one-hot", 0.1, -0.02),
+    (8, "better", 0.3, -0.01),
+    (64, "ridge on one-hot", 0.3, -0.02),
+    (64, "better", 0.4, 0.01),
+    (64, "best, perhaps", 0.5, 0.0),
+    (64, "zero-label homology", 0.45, 0.01),
+]
+
+
+def test_only_what_wins_is_recommended(monkeypatch):
+    table(monkeypatch, *ROWS)
+    assert few_labels.recommend(8).method == "ridge on one-hot"
+    assert few_labels.recommend(64).method == "better"
+    assert few_labels.recommend(64, relatives=True).method == "zero-label homology"
+
+
+def test_the_nearest_number_of_labels_counts_by_ratio(monkeypatch):
+    table(monkeypatch, *ROWS)
+    # sqrt(8 * 64) = 22.6
+    assert [few_labels.recommend(n).labels for n in (1, 22, 23, 96)] == [8, 8, 64, 64]
+    assert few_labels.recommend(97) is None
+    with pytest.raises(ValueError, match="no labels"):
+        few_labels.recommend(0)
+
+
+def test_advice_says_what_was_measured(monkeypatch):
+    table(monkeypatch, *ROWS)
+    text = few_labels.advice(assay(40))
+    assert text.startswith("With 40 variants of one protein, use better: from 64 labels it reached a Spearman ")
+    assert (
+        "correlation of 0.40 on average over 30 assays of single mutants (0.30 to 0.50, +0.03 over ridge on one-hot)."
+        in text
+    )
+    assert "(--encoder homology:FILE), use zero-label homology: 0.45" in text
+    assert few_labels.advice(assay(10)).endswith("assays of single mutants (0.00 to 0.20).")
+    assert few_labels.advice(assay(100)) == ""
+    assert few_labels.advice(assay(40, wild_types=2)) == ""
+
+
+def test_the_shipped_table_is_that_of_the_results():
+    results = Path(__file__).parents[1] / "results" / "few_labels" / "few_labels.json"
+    measured = json.loads(results.read_text())
+    assays, rows = few_labels._table()
+    assert assays == len(measured["assays"]) >= 20
+    wanted = [row for row in measured["summary"] if row["metric"] == "spearman"]
+    wanted = {(row["labels"], row["method"]): {k: v for k, v in row.items() if k != "metric"} for row in wanted}
+    assert [asdict(row) for row in rows] == [wanted[row.labels, row.method] for row in rows]
+    # The summary is that of the raw scores beside it.
+    for row in rows:
+        at = "0" if row.method.startswith("zero-label") else str(row.labels)
+        means = [np.mean(by[at][row.method]["spearman"]) for by in measured["scores"].values()]
+        assert row.value == pytest.approx(np.mean(means), abs=1e-4)
+        assert row.low <= row.value <= row.high
+
+
+def test_what_is_recommended_is_a_rung_of_the_ladder():
+    few = assay(40)
+    names = {rung.name for rung in rungs(few, seed=0)[0]}
+    for labels in (8, 16, 32, 64, 128, 256, 512, 700):
+        assert few_labels.recommend(labels).method in names
+        relatives = few_labels.recommend(labels, relatives=True).method
+        assert relatives in names or relatives.endswith("zero-label homology")
+
+
+def test_the_ladder_scores_without_labels_where_the_encoder_can(monkeypatch):
+    names = [rung.name for rung in rungs(assay(40), encoders=["limbeck-contexts", "one-hot"])[0]]
+    scored = [name for name in names if "zero-label" in name]
+    assert scored == [f"{kind}zero-label {name}" for name in ("limbeck-9m", "limbeck-contexts")
+                      for kind in ("", "ridge on one-hot + ")]  # fmt: skip
+
+    def headless(*given):
+        raise InputError("the weights lack a head")
+
+    monkeypatch.setattr(ladder, "site_scores", headless)
+    found, left_out = rungs(assay(40), encoders=["limbeck-contexts"], default_encoder=False)
+    assert not [rung for rung in found if "zero-label" in rung.name]
+    assert [(item.name, item.reason) for item in left_out][-1] == (
+        "zero-label scores of limbeck-contexts", "the weights lack a head"
+    )  # fmt: skip
+
+
+def test_the_python_in_the_docs_runs():
+    scope = {}
+    page = (Path(__file__).parents[1] / "docs" / "few-labels.md").read_text(encoding="utf-8")
+    for block in re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE):
+        exec(block, scope)
+    assert scope["ratios"].shape == (3,)
+    for name in ("augmented", "in_context", "ranker"):
+        assert np.isfinite(scope[name].predict(scope["variants"])).all()

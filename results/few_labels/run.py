@@ -11,7 +11,8 @@ what there is.
 RELATIVES are natural proteins for homology profiles (here 333,892 of the default model's training corpus, at most 50
 of a family); UNIREP the weights of the network with 256 units. Without them these rows are left out.
 
-Writes ``few_labels.json``, ``few_labels.md`` and ``few_labels.svg`` beside this file.
+Writes ``few_labels.json``, ``few_labels.md`` and ``few_labels.png`` beside this file, and the table that limbeck ships,
+``src/limbeck/landscapes/few_labels.json``.
 """
 
 from __future__ import annotations
@@ -46,13 +47,13 @@ SHIPPED = ("limbeck-9m", "limbeck-contexts")
 
 def zero_labels(relatives: Path | None, unirep: Path | None) -> dict[str, tuple[str, ...]]:
     """Encoders of each zero-label score."""
-    found: dict[str, tuple[str, ...]] = {"limbeck-9m": ("limbeck-9m",), "limbeck-contexts": ("limbeck-contexts",)}
+    found: dict[str, tuple[str, ...]] = {f"zero-label {name}": (name,) for name in SHIPPED}
     if unirep:
-        found["UniRep"] = (str(unirep),)
-    found["limbeck-9m and -contexts"] = SHIPPED
+        found["zero-label UniRep"] = (str(unirep),)
+    found["zero-label limbeck-9m, limbeck-contexts"] = SHIPPED
     if relatives:
-        found["homology profile"] = (f"homology:{relatives}",)
-        found["limbeck-9m and homology"] = ("limbeck-9m", f"homology:{relatives}")
+        found["zero-label homology"] = (f"homology:{relatives}",)
+        found["zero-label limbeck-9m, homology"] = ("limbeck-9m", f"homology:{relatives}")
     return found
 
 
@@ -66,26 +67,26 @@ def fitted(assay: Assay, work: Path, relatives: Path | None) -> dict[str, Callab
 
     found: dict[str, Callable[[int], Model]] = {
         "ridge on one-hot": lambda order: RidgeModel("one-hot", random_state=order),
-        "ridge on one-hot + zero-label": ridge("one-hot", "zero-label"),
+        "ridge on one-hot + zero-label limbeck-9m": ridge("one-hot", "zero-label"),
         "ridge on one-hot + limbeck-9m": ridge("one-hot", "embedding:mean"),
         "ridge on one-hot + limbeck-9m at mutations": ridge("one-hot", "embedding:mutated"),
         "ridge on limbeck-9m": ridge("embedding:mean"),
         "ridge on limbeck-9m at mutations": ridge("embedding:mutated"),
-        "ridge on limbeck-9m at mutations + zero-label": ridge("embedding:mutated", "zero-label"),
+        "ridge on limbeck-9m at mutations + zero-label limbeck-9m": ridge("embedding:mutated", "zero-label"),
         "Gaussian process on limbeck-9m": lambda order: GaussianProcessModel("embedding:mean", **known),
         "Gaussian process on limbeck-9m at mutations": lambda order: GaussianProcessModel("embedding:mutated", **known),
         "in-context linear regression on limbeck-9m": lambda order: InContextLinearModel("embedding:mean", **known),
-        "the same, H of all variants": lambda order: InContextLinearModel(
+        "in-context linear regression on limbeck-9m, H of all variants": lambda order: InContextLinearModel(
             "embedding:mean", context=tuple(assay.rows), **known
         ),
-        "linear ranker on one-hot + zero-label": lambda order: LinearRanker(
+        "linear ranker on one-hot + zero-label limbeck-9m": lambda order: LinearRanker(
             ("one-hot", "zero-label"), random_state=order, **known
         ),
     }
     if relatives:
         homology = f"zero-label:homology:{relatives}"
-        found["ridge on one-hot + homology"] = ridge("one-hot", homology)
-        found["ridge on limbeck-9m at mutations + homology"] = ridge("embedding:mutated", homology)
+        found["ridge on one-hot + zero-label homology"] = ridge("one-hot", homology)
+        found["ridge on limbeck-9m at mutations + zero-label homology"] = ridge("embedding:mutated", homology)
     return found
 
 

@@ -11,13 +11,15 @@ from limbeck.encoders import Encoder
 from limbeck.encoders.baselines import KmerEncoder, OneHotEncoder
 from limbeck.encoders.student import DEFAULT_NAME, RANDOM_NAME
 from limbeck.errors import InputError
-from limbeck.landscapes.assay import Assay
+from limbeck.landscapes.assay import Assay, expressed
 from limbeck.landscapes.models import Model
 from limbeck.landscapes.models.gaussian_process import GaussianProcessModel
 from limbeck.landscapes.models.mean import MeanModel
 from limbeck.landscapes.models.ridge import RidgeModel
+from limbeck.landscapes.models.zero_labels import ZeroLabelModel
 from limbeck.landscapes.splits import LeftOut
 from limbeck.landscapes.vectors import Source
+from limbeck.landscapes.zero_labels import has_likelihoods, site_scores
 
 __all__ = ["LADDERS", "Rung", "check_ladder", "rungs"]
 
@@ -104,6 +106,11 @@ def rungs(
         encoders = [RANDOM_NAME, DEFAULT_NAME, *encoders]
     for name in dict.fromkeys(encoders):
         found += _with_encoder(assay, name, seed, cache)
+    for name in dict.fromkeys(encoders):
+        try:
+            found += _without_labels(assay, name, seed, cache)
+        except InputError as error:
+            left_out.append(LeftOut(f"zero-label scores of {name}", str(error)))
     return found, left_out
 
 
@@ -171,3 +178,24 @@ def _with_encoder(assay: Assay, name: str, seed: int, cache: str | None) -> list
         )
     models.append((f"ridge on one-hot + {name}", RidgeModel(("one-hot", "embedding:mean"), **known), True))
     return [Rung(label, kind, model, encoder, curve) for label, model, curve in models]
+
+
+def _without_labels(assay: Assay, name: str, seed: int, cache: str | None) -> list[Rung]:
+    """The models on a pretrained encoder's log-likelihood ratios against the wild type, if it has any.
+
+    Raises:
+        InputError: if it should, but its files hold no head for that.
+    """
+    encoder = Source(name).load()
+    wild_types = tuple(assay.wild_types.values())
+    if _kind(name, encoder) != "pretrained" or not has_likelihoods(encoder) or (assay.parents == "").any():
+        return []
+    # Remembered by the process, for all splits.
+    site_scores(encoder, [expressed(wild_type) for wild_type in wild_types])
+    augmented = RidgeModel(
+        ("one-hot", "zero-label"), encoder=name, wild_types=wild_types, cache=cache, random_state=seed
+    )
+    return [
+        Rung(f"zero-label {name}", "pretrained", ZeroLabelModel(name, wild_types=wild_types), encoder),
+        Rung(f"ridge on one-hot + zero-label {name}", "pretrained", augmented, encoder, curve=True),
+    ]

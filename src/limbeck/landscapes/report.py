@@ -101,7 +101,7 @@ def _content(comparison: Comparison) -> dict[str, Any]:
         "shades": [f"h{abs(s)}" + ("n" if s < 0 else "p" if s else "") for s in range(-SHADES, SHADES + 1)],
         "figures": _data_figures(comparison),
         "facts": _facts(comparison),
-        "notes": assay.notes,
+        "notes": [*assay.notes, *filter(None, [comparison.settings.get("few labels")])],
         "leaks": [_leak(row) for row in comparison.leaks.itertuples()],
         "left_out": list(comparison.left_out.itertuples(index=False, name=None)),
         "tables": _tables(comparison),

@@ -17,6 +17,7 @@ from limbeck.files import whole
 from limbeck.landscapes.assay import Assay
 from limbeck.landscapes.compare import MOST_SAMPLED, SAMPLED_RESIDUES, compare, embed, estimates, winner
 from limbeck.landscapes.comparison import Comparison
+from limbeck.landscapes.few_labels import advice
 from limbeck.landscapes.ladder import Rung, check_ladder, rungs
 from limbeck.landscapes.models.saved import check_free
 from limbeck.landscapes.reading import read_assay
@@ -121,6 +122,8 @@ def landscape(
             settings=_settings(ladder, models, margin, replicates, most),
             shown=progress,
         )
+        if recommended := advice(assay):
+            comparison.settings["few labels"] = recommended
         if folder is not None:
             _save_best(comparison, models, most, folder, progress)
             _write_skipped(assay, folder)

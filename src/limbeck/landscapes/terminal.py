@@ -35,6 +35,7 @@ def as_text(comparison: Comparison, width: int | None = None) -> str:
     width = width or min(shutil.get_terminal_size((100, 24)).columns, USUAL)
     width = max(NARROWEST, min(width, WIDEST))
     parts = [_head(comparison, width), _verdicts(comparison, width)]
+    parts.append(_wrapped(str(comparison.settings.get("few labels", "")), width))
     parts += [_split(comparison, row, width) for row in comparison.splits.itertuples()]
     if not comparison.verdicts.empty:
         parts.append(LEGEND.splitlines())

@@ -96,7 +96,7 @@ class LinearRanker(FeatureModel):
         random_state: draws the rows and the folds.
 
     Attributes:
-        alpha_: the penalty.
+        penalty_: what was taken for ``alpha``.
         coef_: (columns,) coefficients.
         intercept_: prediction where all columns are zero.
     """
@@ -157,7 +157,7 @@ class LinearRanker(FeatureModel):
             alpha = _largest_of_best([concordance(other @ weights, other_scores) for weights in path])
         weights = _minimum(LOSSES[self.loss], inputs, scores, alpha)
         slope = _rising(inputs @ weights, scores)
-        self.width_, self.features_, self.alpha_ = len(rows[0]), features, float(alpha)
+        self.width_, self.features_, self.penalty_ = len(rows[0]), features, float(alpha)
         self.coef_ = slope * (directions @ weights)
         self.intercept_ = float(scores.mean() - means @ self.coef_)
         return self
@@ -183,7 +183,7 @@ class LinearRanker(FeatureModel):
     def state(self) -> State:
         fitted: State = {
             "width": np.array(self.width_),
-            "alpha": np.array(self.alpha_),
+            "penalty": np.array(self.penalty_),
             "coef": self.coef_,
             "intercept": np.array(self.intercept_),
         }
@@ -191,7 +191,7 @@ class LinearRanker(FeatureModel):
 
     def restore(self, state: State) -> Self:
         self.width_, self.coef_ = int(state["width"]), state["coef"]
-        self.alpha_, self.intercept_ = float(state["alpha"]), float(state["intercept"])
+        self.penalty_, self.intercept_ = float(state["penalty"]), float(state["intercept"])
         self.features_ = self._features().restore(part(state, "features."))
         return self
 
