@@ -95,6 +95,35 @@ def table(name: Key, group: dict[Key, list[dict[str, Any]]]) -> list[str]:
     return [*lines, ""]
 
 
+def overall(groups: dict[Key, dict[Key, list[dict[str, Any]]]], candidates: str) -> list[str]:
+    """Over the landscapes: how many times as many candidates are better than the best found as with the ridge."""
+    chosen = {name: group for name, group in groups.items() if name[1] == candidates}
+    if not chosen:
+        return []
+    count = " + ".join(f"{len(next(iter(group.values())))} ({name[0]})" for name, group in chosen.items())
+    lines = [
+        f"## Over the landscapes, {candidates}",
+        "",
+        f"Repeats: {count}. 1 is as good as greedy ridge on one-hot, less is better.",
+        "",
+        "| strategy | features | candidates better than the best found, by ridge's | after the last plate alone |",
+        "|---|---|---|---|",
+    ]
+    for key in next(iter(chosen.values())):
+        cells = [key[0], key[1] or "-"]
+        for plates in (slice(1, None), slice(-1, None)):
+            ratios = [
+                (np.log1p(values(group[key], "better")) - np.log1p(values(group[BASELINES["ridge"]], "better")))[
+                    :, plates
+                ].mean(axis=1)
+                for group in chosen.values()
+            ]
+            mean, low, high = np.exp(interval(np.concatenate(ratios)))
+            cells.append("1" if key == BASELINES["ridge"] else f"{mean:.2f} ({low:.2f} to {high:.2f})")
+        lines.append(f"| {' | '.join(cells)} |")
+    return [*lines, ""]
+
+
 def draw(groups: dict[Key, dict[Key, list[dict[str, Any]]]], path: Path) -> None:
     """A row for each landscape; all candidates by one-hot, the sample by one-hot, and by vectors."""
     rows = list(dict.fromkeys(landscape for landscape, _ in groups))
@@ -113,8 +142,7 @@ def draw(groups: dict[Key, dict[Key, list[dict[str, Any]]]], path: Path) -> None
             count = next(iter(group.values()))[0]["n"]
             seen = "one-hot" if features == "one-hot" else "limbeck-9m"
             axes[i, j].set_title(f"{landscape}, {count:,} candidates, {seen}", fontsize=9)
-    for ax in axes[-1]:
-        ax.set_xlabel(f"plates of {PLATE}")
+    figure.supxlabel(f"plates of {PLATE}", fontsize=10)
     figure.supylabel("best score found: mean over repeats, 95 % interval", fontsize=10)
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=6, fontsize=8, frameon=False)
     figure.savefig(path, dpi=110)
@@ -150,6 +178,8 @@ def main() -> None:
         "plate share their commonest mutation (mean of plates 2 to 5).",
         "",
     ]
+    for candidates in ("all", "sample"):
+        lines += overall(groups, candidates)
     for name, group in groups.items():
         lines += table(name, group)
     (given.output / "campaigns.md").write_text("\n".join(lines))

@@ -75,6 +75,8 @@ PAB1 = Task(
     sizes={SCALE: Size(train=150, valid=50, test=150)},
 )
 
+TASKS = ("structural_class", "pab1", "localisation_deeploc1")
+
 
 # --- the dictionary
 
@@ -296,6 +298,7 @@ def _bounds(value: float, bounds: Sequence[float], sign: str = "") -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=benchmarks.shipped_data())
+    parser.add_argument("--task", action="append", choices=TASKS, help="default: structural_class and pab1")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("-o", "--output", type=Path, default=FOLDER / "results.json")
     given = parser.parse_args()
@@ -303,7 +306,7 @@ def main() -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     published = {task.name: task for task in benchmarks.all_tasks()}
     results = json.loads(given.output.read_text()) if given.output.exists() else {}
-    for task in (published["structural_class"], PAB1, published["localisation_deeploc1"]):
+    for task in [PAB1 if name == PAB1.name else published[name] for name in given.task or TASKS[:2]]:
         parts = task.parts(given.data, SCALE, "test")
         done = results.setdefault(task.name, {})
         for name, make in arms(task, parts).items():

@@ -45,9 +45,9 @@ def add(verbs: Any) -> None:
     group = parser.add_argument_group("plate")
     group.add_argument("--plate", type=int, default=96, metavar="N", help="variants to propose (default: 96)")
     group.add_argument(
-        "--strategy", default="ucb", metavar="NAME",
-        help="greedy: highest predictions; thompson: best of draws from the posterior; ucb: highest upper confidence "
-        "bounds (default: ucb)",
+        "--strategy", default="greedy", metavar="NAME",
+        help="greedy: highest predictions that are not alike; thompson: best of draws from the posterior; ucb: highest "
+        "upper confidence bounds (default: greedy)",
     )  # fmt: skip
     group.add_argument(
         "--beta", type=float, metavar="X", help="with ucb: standard deviations above the prediction (default: 2)"

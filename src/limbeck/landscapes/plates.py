@@ -90,7 +90,7 @@ class Plan:
     """
 
     size: int = 96
-    strategy: str = "ucb"
+    strategy: str = "greedy"
     beta: float = 2.0
     diversity: float = 1.0
     per_position: int | None = None
