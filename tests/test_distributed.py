@@ -110,6 +110,14 @@ def test_the_result_is_that_of_one_machine(folder: Path, per_residue: bool, dtyp
     assert limbeck.embedding.read_metadata(folder.parent / "out")["encoder"] == "one-hot"
 
 
+def test_uris_and_single_files(folder: Path) -> None:
+    inputs = [f"file://{folder}/deep", str(folder / "b.fasta")]
+    summary = embed(inputs, f"file://{folder.parent}/out", encoder="one-hot", progress=False)
+    assert (summary.files, summary.parts) == (2, 2)
+    expected = [id for id, _ in PROTEINS[20:] + PROTEINS[:20]]
+    assert [id for id, _ in limbeck.read_embeddings(folder.parent / "out")] == expected
+
+
 def test_a_lost_driver_goes_on_with_what_is_missing(folder: Path, one_process: OneProcess) -> None:
     one_process.stop = 3
     with pytest.raises(KeyboardInterrupt):

@@ -30,7 +30,7 @@ from limbeck.records import InvalidRecord
 __all__ = ["Cluster", "Resources", "cluster"]
 
 # Reading is some thousandth of the work, and must not wait for a processor that the encoders hold.
-_READER_CPUS = 0.01
+_READER_CPUS = 0
 _CHANGED = "{}: has changed since it was planned; put it back, or give --restart to begin anew"
 
 

@@ -42,7 +42,7 @@ def input_files(inputs: Sequence[str | os.PathLike[str]]) -> tuple[list[InputFil
     """
     files: list[InputFile] = []
     others: list[str] = []
-    for text in map(os.fspath, inputs):
+    for text in [os.fspath(item) for item in inputs]:
         system, path = _resolve(text)
         with _plain_errors(text):
             info = system.get_file_info(path)
