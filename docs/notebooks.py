@@ -28,7 +28,7 @@ def notebook(tutorial: Path) -> NotebookNode:
     ran: list[NotebookNode] = []
     parts = BLOCK.split(tutorial.read_text(encoding="utf-8"))
     for index in range(0, len(parts), 3):
-        if prose := re.sub(r"\[([^]]+)\]\((?!https?:)[^)]+\)", r"\1", parts[index]).strip():
+        if prose := re.sub(r"!?\[([^]]+)\]\((?!https?:)[^)]+\)", r"\1", parts[index]).strip():
             cells.append(new_markdown_cell(prose))
         if index + 1 == len(parts):
             break

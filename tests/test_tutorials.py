@@ -48,6 +48,22 @@ def masked(text: str) -> str:
     return re.sub(r"[-+]?\d[\d,.]*", "0", text)
 
 
+def test_a_notebook_runs_what_its_tutorial_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    nbformat = pytest.importorskip("nbformat")
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    from notebooks import notebook
+
+    for tutorial in TUTORIALS:
+        book = notebook(tutorial)
+        nbformat.validate(book)
+        text = tutorial.read_text(encoding="utf-8")
+        code = [cell for cell in book.cells if cell.cell_type == "code"]
+        assert len(code) == text.count("\n```sh\n") + text.count("\n```python\n")
+        assert all(cell.source.removeprefix("%%bash -e\n") in text for cell in code)
+        assert sum("shown" in cell.metadata for cell in code) == text.count("\n```text\n")
+        assert not any("](../" in cell.source for cell in book.cells)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("tutorial", TUTORIALS, ids=lambda tutorial: tutorial.stem)
 def test_tutorial_prints_what_it_shows(tutorial: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
