@@ -173,7 +173,7 @@ def test_train_can_be_limited_to_the_labels_that_are_scored() -> None:
 
 def test_unknown_scale_and_split_are_refused(data: Path) -> None:
     task = by_name(data, "solubility_esol")
-    with pytest.raises(limbeck.InputError, match="full, small"):
+    with pytest.raises(limbeck.InputError, match="full, medium, small"):
         task.parts(data, "huge", "test")
     with pytest.raises(limbeck.InputError, match="valid or test"):
         task.parts(data, "full", "train")

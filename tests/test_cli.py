@@ -4,6 +4,7 @@ import functools
 import io
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -38,7 +39,7 @@ def test_embed(folder: Path) -> None:
     done = run(folder, "embed", "proteins.fasta", "--encoder", "composition")
     assert (done.returncode, done.stdout) == (0, b"")
     assert [id for id, _ in limbeck.read_embeddings(folder / "proteins.h5")] == [id for id, _ in PROTEINS]
-    names = [line.split("  ")[0] for line in done.stderr.decode().splitlines()]
+    names = [line.split("  ")[0] for line in done.stderr.decode().splitlines() if not line.startswith(" ")]
     counted = ["proteins", "residues", "letters changed", "in windows", "duplicates"]
     assert names == [*counted, "encoder", "speed", "time", "output"]
 
@@ -163,3 +164,38 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str], arguments: list[st
         cli.main(arguments)
     assert stop.value.code == 0
     assert text in capsys.readouterr().out
+
+
+def test_version_describes_the_machine(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["--version"])
+    first, *lines = capsys.readouterr().out.splitlines()
+    assert first == f"limbeck {limbeck.__version__}"
+    rows = {line[2:14].strip(): line[15:] for line in lines}
+    assert list(rows) == ["python", "system", "processor", "features", "memory", "openvino on", "packages"]
+    assert rows["openvino on"].startswith("CPU: ")
+    assert f"numpy {np.__version__}" in rows["packages"]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("shtab")
+    assert cli.main(["completion", shell]) == 0
+    script = capsys.readouterr().out
+    assert "per-residue" in script
+    assert "landscape" in script
+    if shutil.which(shell):
+        assert subprocess.run([shell, "-n"], input=script.encode(), timeout=60).returncode == 0
+
+
+def test_bash_completes_verbs_and_choices(tmp_path: Path) -> None:
+    pytest.importorskip("shtab")
+    if not shutil.which("bash"):
+        pytest.skip("needs bash")
+    script = run(tmp_path, "completion", "bash").stdout.decode()
+    ask = 'COMP_WORDS=(limbeck {}); COMP_CWORD={}; _shtab_limbeck; echo "${{COMPREPLY[@]}}"'
+    questions = [ask.format("emb", 1), ask.format("embed --dtype f", 3), ask.format("embed --eng", 2)]
+    answers = subprocess.run(
+        ["bash"], input="\n".join([script, *questions]), text=True, capture_output=True, timeout=60
+    )
+    assert answers.stdout.split("\n")[:3] == ["embed", "float32 float16", "--engine"]

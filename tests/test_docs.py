@@ -159,6 +159,17 @@ def test_fine_tuning_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert scope["model"].predict(["MKTAYIAKQRQISFVKSHFSRQ"])[0] in "abcdefg"
 
 
+def test_formats_page(proteins: Path) -> None:
+    pytest.importorskip("anndata")
+    for block in python_blocks("docs/formats.md"):
+        scope: dict[str, Any] = {}
+        exec(block, scope)
+    assert scope["ids"].tolist() == list(PROTEINS)
+    assert scope["vectors"].shape == (len(PROTEINS), 20)
+    assert [id for id, _ in limbeck.read_embeddings("frame.h5")] == ["P47358", "P1"]
+    assert [id for id, _ in limbeck.read_embeddings("records.parquet")] == list(PROTEINS)
+
+
 def test_no_page_is_forgotten() -> None:
     """``search.md`` is run in test_search.py, the tutorials in test_tutorials.py, the others here."""
     pages = [str(page.relative_to(ROOT)) for page in sorted((ROOT / "docs").glob("*.md"))]
@@ -169,6 +180,7 @@ def test_no_page_is_forgotten() -> None:
             "embedding",
             "encoders",
             "fine-tuning",
+            "formats",
             "landscape",
             "search",
             "serving",

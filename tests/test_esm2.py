@@ -283,3 +283,34 @@ def test_nothing_is_printed(folder, capfd, monkeypatch):
     monkeypatch.setattr(builtins, "print", lambda *_, **__: pytest.fail("printed"))
     load(folder).encode(["MKV"])
     assert capfd.readouterr().out == ""
+
+
+def test_log_probabilities_of_masked_residues(folder):
+    from transformers import EsmForMaskedLM
+
+    short, long = protein(9), protein(150)
+    of_short, of_long = load(folder).log_probabilities([short, long])
+    tokenizer, model = AutoTokenizer.from_pretrained(folder), EsmForMaskedLM.from_pretrained(folder).eval()
+    columns = tokenizer.convert_tokens_to_ids(list(RESIDUES))
+
+    def expected(window, place):
+        tokens = tokenizer(window, return_tensors="pt")
+        tokens["input_ids"][0, place + 1] = tokenizer.mask_token_id
+        with torch.no_grad():
+            return model(**tokens).logits[0, place + 1, columns].log_softmax(dim=-1)
+
+    for place in range(9):
+        np.testing.assert_allclose(of_short[place], expected(short, place), atol=1e-5)
+    # Windows of 128 with the residue in the middle, as far as the ends allow.
+    for place, start in ((0, 0), (75, 11), (149, 22)):
+        np.testing.assert_allclose(of_long[place], expected(long[start : start + 128], place - start), atol=1e-5)
+
+
+def test_a_checkpoint_without_a_head_names_no_masked_residues(folder, tmp_path):
+    bare = shutil.copytree(folder, tmp_path / "bare")
+    tensors = {n: t for n, t in load_file(bare / "model.safetensors").items() if not n.startswith("lm_head.")}
+    save_file(tensors, bare / "model.safetensors", {"format": "pt"})
+    encoder = load(bare)
+    np.testing.assert_array_equal(encoder.encode([protein(9)]), load(folder).encode([protein(9)]))
+    with pytest.raises(InputError, match=r"the weights lack 'lm_head\..*; copy the whole model"):
+        encoder.log_probabilities([protein(9)])

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,14 @@ from hypothesis import strategies as st
 import limbeck
 from limbeck.benchmarks.finetuning import FineTuned, FineTuning, Settings, finetune, finetune_tasks, load_finetuned
 from limbeck.benchmarks.finetuning.examples import Examples
-from limbeck.benchmarks.finetuning.network import Tuned, adapt, merged
+from limbeck.benchmarks.finetuning.network import Tuned, adapt, merged, prompt
 from limbeck.benchmarks.finetuning.training import scored
 from limbeck.benchmarks.task import Items, Parts, Size, Splits, Task
 from limbeck.distillation.config import StudentConfig
 from limbeck.distillation.export import export
 from limbeck.distillation.network import Student
+from limbeck.distillation.start import network_of
+from limbeck.encoders.student import DEFAULT_NAME, student_files
 from limbeck.errors import InputError
 from tiny_encoders import protein
 
@@ -96,23 +99,24 @@ def tuned(student: str) -> dict[tuple[str, str], FineTuning]:
             TASKS[kind], parts(kind), student=student, settings=Settings(method=method, **QUICK), seeds=(0,)
         )
         for kind, method in (
-            ("classes", "head"), ("classes", "lora"), ("classes", "full"),
+            ("classes", "head"), ("classes", "lora"), ("classes", "full"), ("classes", "prompt"),
             ("values", "full"), ("labels", "lora"), ("residues", "lora"),
         )
     }  # fmt: skip
 
 
-def test_adapters_change_nothing_at_first_and_can_be_merged() -> None:
+@pytest.mark.parametrize("change", [adapt, prompt])
+def test_adapters_change_nothing_at_first_and_can_be_merged(change: Callable[[Student, int], Student]) -> None:
     plain = network()
     ids = torch.randint(0, 20, (3, 32), generator=torch.Generator().manual_seed(0))
     ids[0, 20:] = 21
     mask = (ids != 21)[..., None].float()
-    adapted = adapt(network(), rank=2)
+    adapted = change(network(), 2)
     with torch.no_grad():
         expected = plain(ids, mask)
         torch.testing.assert_close(adapted(ids, mask).vectors, expected.vectors)
         for name, parameter in adapted.named_parameters():
-            if name.endswith("up.weight"):
+            if name.endswith(("up.weight", "prompt")):
                 torch.nn.init.normal_(parameter, std=0.3)
         changed = adapted(ids, mask)
         assert (changed.vectors - expected.vectors).abs().max() > 0.01
@@ -122,11 +126,12 @@ def test_adapters_change_nothing_at_first_and_can_be_merged() -> None:
     assert merged(adapted).state_dict().keys() == plain.state_dict().keys()
 
 
-def test_adapters_alone_learn() -> None:
-    tuned = Tuned(adapt(network(), rank=2), "combined", 2)
+@pytest.mark.parametrize("change", [adapt, prompt])
+def test_adapters_alone_learn(change: Callable[[Student, int], Student]) -> None:
+    tuned = Tuned(change(network(), 2), "combined", 2)
     learning = {name for name, p in tuned.student.named_parameters() if p.requires_grad}
     assert learning
-    assert all(".up." in name or ".down." in name for name in learning)
+    assert all(".up." in name or ".down." in name or name.endswith("prompt") for name in learning)
     mask = torch.ones(2, 32, 1)
     torch.nn.init.normal_(tuned.head.weight)
     for module in tuned.modules():
@@ -177,6 +182,12 @@ def test_trainable_share_is_told(tuned: dict[tuple[str, str], FineTuning]) -> No
     assert shares["full"] < tuned["classes", "full"].result["parameters"]  # the profile's head does not take part
 
 
+def test_a_prompt_is_less_than_a_hundredth_of_the_default_student_and_leaves_the_rest() -> None:
+    config, weights = student_files(DEFAULT_NAME)
+    student = Tuned(prompt(network_of(DEFAULT_NAME, config, weights), Settings().rank), "combined", 2)
+    assert 0 < student.trainable < 0.01 * sum(int(value.size) for value in weights.values())
+
+
 def after(letters: str, texts: list[str]) -> Items:
     """Residues of two classes: those that stand behind one of some letters, and the others."""
     labels = ["".join("CH"[i > 0 and t[i - 1] in letters] for i in range(len(t))) for t in texts]
@@ -191,6 +202,17 @@ def test_fine_tuning_learns_what_the_head_alone_cannot(student: str) -> None:
         found[method] = finetune(TASKS["residues"], three, student=student, settings=how, seeds=(0,)).result["value"]
     assert found["lora"] > found["head"] + 0.05
     assert found["full"] > found["head"] + 0.1
+
+
+def test_a_prompt_learns_and_leaves_frozen_weights_as_they_are(student: str) -> None:
+    settings = Settings(method="prompt", learning_rate=3e-2, **QUICK)
+    three = Parts(*(after("ADGKNRTW", proteins(n, seed)[0]) for seed, n in enumerate((48, 12, 16))))
+    found = finetune(TASKS["residues"], three, student=student, settings=settings, seeds=(0,))
+    assert found.result["chosen"]["epochs"] != [0]
+    before = student_files(student)[1]
+    weights = found.models[0].weights
+    changed = {name for name, value in weights.items() if not np.array_equal(value, before[name])}
+    assert changed == {f"blocks.{i}.out.{name}" for i in range(2) for name in ("weight", "bias")}
 
 
 def test_a_seed_gives_the_same_result(student: str) -> None:

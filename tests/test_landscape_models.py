@@ -25,8 +25,10 @@ from limbeck.landscapes.models import MODELS, gaussian_process, ridge
 from limbeck.landscapes.models.base import hold_out, letters
 from limbeck.landscapes.models.features import SPECS, Design, Features, composition
 from limbeck.landscapes.models.gaussian_process import GaussianProcessModel
+from limbeck.landscapes.models.in_context import InContextLinearModel
 from limbeck.landscapes.models.mean import MeanModel
 from limbeck.landscapes.models.ridge import ALPHAS, RidgeModel
+from limbeck.landscapes.models.zero_labels import ZeroLabelModel
 from limbeck.landscapes.vectors import Source, Vectors, mutated_residues, nearest_wild_types
 from limbeck.residues import RESIDUES
 from tiny_encoders import protein
@@ -79,6 +81,9 @@ def models():
         RidgeModel(("one-hot", "embedding:mutated"), **embedding),
         GaussianProcessModel("one-hot", most=40),
         GaussianProcessModel(("composition", "embedding:mutated"), most=40, **embedding),
+        RidgeModel(("one-hot", "zero-label"), **embedding),
+        InContextLinearModel("embedding:mutated", **embedding),
+        ZeroLabelModel("limbeck-contexts", wild_types=(WILD_TYPE,)),
     ]
 
 
@@ -273,7 +278,28 @@ def test_penalty_is_chosen_on_validation_data(count, noise):
     np.testing.assert_allclose(fitted.coef_, same.coef_)
 
 
-def test_without_validation_a_fifth_chooses_and_all_are_fitted():
+@pytest.mark.parametrize("noise", [0.1, 1.0, 5.0])
+def test_without_validation_rows_left_out_one_by_one_choose(noise):
+    rows = library(30)
+    scores, table = effects(rows, noise), full_one_hot(rows)
+    errors = []
+    for alpha in ALPHAS:
+        kept = [np.delete(np.arange(30), i) for i in range(30)]
+        missed = [
+            scores[i] - Ridge(alpha=alpha).fit(table[k], scores[k]).predict(table[[i]])[0] for i, k in enumerate(kept)
+        ]
+        errors.append(np.mean(np.square(missed)))
+    assert RidgeModel().fit(rows, scores).alpha_ == pytest.approx(ALPHAS[int(np.argmin(errors))])
+
+
+def test_one_row_speaks_for_no_slope():
+    fitted = RidgeModel().fit(library(2)[1:], [3.0])
+    assert fitted.alpha_ == max(ALPHAS)
+    np.testing.assert_allclose(fitted.predict(library(5)), 3.0)
+
+
+def test_without_validation_a_fifth_of_many_chooses_and_all_are_fitted(monkeypatch):
+    monkeypatch.setattr(ridge, "FEW", 99)
     rows = library(100)
     scores = effects(rows, noise=1.0)
     kept, held = hold_out(100, 0.2, 7)
@@ -364,7 +390,7 @@ def test_wrong_features():
         RidgeModel("embedding:mutated", encoder="one-hot").fit(library(5), np.arange(5))
     with pytest.raises(InputError, match="no features of single residues"):
         RidgeModel("embedding:mutated", encoder="composition", wild_types=(WILD_TYPE,)).fit(library(5), np.arange(5))
-    assert set(SPECS) == {"composition", "one-hot", "embedding:mean", "embedding:mutated"}
+    assert set(SPECS) == {"composition", "one-hot", "embedding:mean", "embedding:mutated", "zero-label"}
 
 
 # Vectors

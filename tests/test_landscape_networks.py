@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import spearmanr
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
@@ -18,6 +19,7 @@ from safetensors.numpy import load_file, save_file  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 from limbeck.errors import InputError  # noqa: E402
+from limbeck.landscapes.models import ranker  # noqa: E402
 from limbeck.landscapes.networks import (  # noqa: E402
     PUBLISHED,
     BiLSTM,
@@ -29,6 +31,7 @@ from limbeck.landscapes.networks import (  # noqa: E402
     training,
 )
 from limbeck.landscapes.networks.convolutions import ConvolutionalNetwork  # noqa: E402
+from limbeck.landscapes.networks.losses import LOSSES  # noqa: E402
 from limbeck.landscapes.networks.residues import RESIDUES, encode  # noqa: E402
 from limbeck.landscapes.networks.training import Settings, rows_of_step, steps_of  # noqa: E402
 from limbeck.landscapes.networks.windows import Windows, offsets  # noqa: E402
@@ -245,6 +248,8 @@ def test_a_step_is_adam_with_decoupled_weight_decay():
         LinearMaxPoolCNN(**SMALL, dense=6),
         BiLSTM(embedding=4, hidden=5, batch_size=8, epochs=6, device="cpu"),
         CNNEnsemble((("MaxPoolCNN", SMALL), ("LinearMaxPoolCNN", {**SMALL, "dense": 6}))),
+        MaxPoolCNN(**SMALL, loss="pairwise"),
+        BiLSTM(embedding=4, hidden=5, batch_size=8, epochs=6, loss="listwise", device="cpu"),
     ],
     ids=lambda model: type(model).__name__,
 )
@@ -259,7 +264,8 @@ def test_every_network_is_a_regressor_that_can_be_kept(model, tmp_path):
     assert predicted.shape == std.shape == (40,)
     assert predicted.dtype == np.float64
     assert (std > 0).all()
-    assert scores[:30].min() <= predicted.min() < predicted.max() <= scores[:30].max()
+    if getattr(model, "loss", "squared") == "squared":
+        assert scores[:30].min() <= predicted.min() < predicted.max() <= scores[:30].max()
 
     save_file(fitted.state(), tmp_path / "weights.safetensors")
     arguments = json.loads(json.dumps(model.get_params(deep=False)))
@@ -338,6 +344,41 @@ def test_early_stopping_keeps_the_best_epoch():
     assert stopped.epoch_ == int(np.argmin(errors[:last])) + 1
     assert stopped.residual_ == errors[stopped.epoch_ - 1]
     assert stopped.epoch_ < 12
+
+
+@pytest.mark.parametrize("loss", ["pairwise", "listwise"])
+def test_ranking_losses_are_those_of_the_linear_ranker(loss):
+    draw = np.random.default_rng(0)
+    scores, at = np.round(draw.normal(size=12)), draw.normal(size=12)
+    scores = (scores - scores.mean()) / scores.std()
+    predicted = torch.from_numpy(at).requires_grad_()
+    LOSSES[loss](predicted, torch.from_numpy(scores)).backward()
+    _, slope, _ = ranker.LOSSES[loss](at, scores)
+    # Each over its own number: of pairs that score differently, or one for the list.
+    pairs = (scores[:, None] > scores).sum()
+    np.testing.assert_allclose(predicted.grad, slope * 12 / pairs if loss == "pairwise" else slope / 12, atol=1e-12)
+    least = LOSSES[loss](torch.from_numpy(scores) * (1 if loss == "listwise" else 100), torch.from_numpy(scores))
+    assert float(least) == pytest.approx(0.0, abs=1e-6)
+    assert float(LOSSES["pairwise"](torch.ones(1), torch.ones(1))) == 0.0
+
+
+@pytest.mark.parametrize("loss", ["pairwise", "listwise"])
+def test_a_ranking_network_has_the_units_of_the_scores_and_keeps_its_order(loss):
+    rows, scores = assay(count=80)
+    how = {**SMALL, "epochs": 30, "learning_rates": (0.02, 0.02), "patience": None, "held_out": 0.0, "loss": loss}
+    model = MaxPoolCNN(**how).fit(rows[:60], scores[:60])
+    predicted = model.predict(rows)
+    assert spearmanr(predicted[:60], scores[:60])[0] > 0.8
+    # The line of least squares: it meets the mean, and what is left has nothing more of it.
+    left = scores[:60] - predicted[:60]
+    assert left.mean() == pytest.approx(0.0, abs=1e-6)
+    assert left @ predicted[:60] == pytest.approx(0.0, abs=1e-3)
+    # A scale that keeps the order changes nothing but the units.
+    if loss == "pairwise":
+        stretched = MaxPoolCNN(**how).fit(rows[:60], np.exp(scores[:60])).predict(rows)
+        assert spearmanr(stretched, predicted)[0] == pytest.approx(1.0)
+    with pytest.raises(InputError, match="no loss 'hinge'; choose from: squared, pairwise, listwise"):
+        MaxPoolCNN(loss="hinge").fit(rows, scores)
 
 
 def test_a_stop_codon_ends_the_protein_and_an_unknown_residue_does_not():

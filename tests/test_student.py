@@ -12,6 +12,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import limbeck
+from limbeck.encoders.registry import Options
 from limbeck.encoders.student import DEFAULT_NAME, StudentEncoder, load_student, random_student
 from limbeck.errors import InputError
 from limbeck.residues import RESIDUES
@@ -176,3 +177,16 @@ def test_cache_that_cannot_be_written_costs_nothing_but_time(tmp_path, monkeypat
     monkeypatch.setenv("LIMBECK_CACHE", str(tmp_path / "file" / "cache"))
     assert isinstance(limbeck.load(), StudentEncoder)
     assert limbeck.load().encode(["MKTAYIAK"]).shape == (1, 384)
+
+
+def test_damaged_compiled_graph_is_compiled_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("LIMBECK_CACHE", str(tmp_path))
+    before = random_student(Options(threads=1)).encode(["MKTAYIAK"])
+    (blob,) = tmp_path.glob("*.blob")
+    size = blob.stat().st_size
+    blob.write_bytes(blob.read_bytes()[:1000])
+    np.testing.assert_array_equal(random_student(Options(threads=1)).encode(["MKTAYIAK"]), before)
+    assert blob.stat().st_size == size
+    # Read back, not compiled a third time.
+    monkeypatch.setattr(StudentEncoder, "_graph", None)
+    np.testing.assert_array_equal(random_student(Options(threads=1)).encode(["MKTAYIAK"]), before)

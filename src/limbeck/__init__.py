@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from limbeck.embedding import Summary, embed, read_embeddings
+from limbeck.embedding import Summary, embed, merge, read_embeddings
 from limbeck.encoders import Encoder, load
 from limbeck.errors import InputError
 from limbeck.version import __version__
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from limbeck.landscapes.run import landscape as landscape
 
 # The verbs that need an extra are not listed: a star import must work without it.
-__all__ = ["Encoder", "InputError", "Summary", "__version__", "embed", "load", "read_embeddings"]
+__all__ = ["Encoder", "InputError", "Summary", "__version__", "embed", "load", "merge", "read_embeddings"]
 
 
 # The verbs that need an extra, where each is, and which extra.

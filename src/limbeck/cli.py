@@ -9,11 +9,10 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-import limbeck
 from limbeck.commands import VERBS
 from limbeck.errors import InputError
 
-__all__ = ["main"]
+__all__ = ["main", "parser"]
 
 BAD_INPUT = 2
 INTERRUPTED = 128 + signal.SIGINT
@@ -28,8 +27,7 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``limbeck`` with the given arguments (those of the process by default); returns the exit code."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
+    options = parser().parse_args(arguments)
     run: Callable[[argparse.Namespace], None] = options.run
     try:
         run(options)
@@ -47,13 +45,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+class _Version(argparse.Action):
+    """Looks at the machine only when it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *rest: object) -> NoReturn:
+        from limbeck.environment import describe
+
+        sys.stdout.write(describe() + "\n")
+        parser.exit()
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line."""
     parser = _Parser(
         prog="limbeck",
         description="Turn proteins into vectors with small, fast encoders distilled from large ones.",
         epilog="limbeck VERB --help explains a verb.",
     )
-    parser.add_argument("--version", action="version", version=f"limbeck {limbeck.__version__}")
+    parser.add_argument(
+        "--version",
+        action=_Version,
+        nargs=0,
+        dest=argparse.SUPPRESS,
+        default=argparse.SUPPRESS,
+        help="versions and machine, for reports of faults",
+    )
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     for verb in VERBS:
         verb.add(verbs)

@@ -33,6 +33,7 @@ __all__ = [
     "bad_record",
     "clean_record",
     "format_of",
+    "identify",
     "line_of",
     "read_records",
     "read_rows",
@@ -435,14 +436,14 @@ def _fasta_records(path: str | os.PathLike[str], source: str) -> Iterator[_Field
         reader._file.reconfigure(encoding="utf-8")
         try:
             for header, text in cast(Iterable[tuple[str, str]], reader):
-                yield (*_identify(header), text, None)
+                yield (*identify(header), text, None)
         except FastaFormatError as error:
             place = f"line {(error.line or 0) + 1}"
             problem = "text before the first '>'; expected FASTA, or name another format with --input-format"
             raise InputError(f"{source}, {place}: {problem}") from None
 
 
-def _identify(header: str) -> tuple[str, str]:
+def identify(header: str) -> tuple[str, str]:
     """Id and description of a FASTA header."""
     word, description = [*header.split(None, 1), "", ""][:2]
     fields = word.split("|")

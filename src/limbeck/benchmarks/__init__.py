@@ -67,7 +67,7 @@ def score(
         encoder: an encoder, or several candidates (layers, poolings) of which each task takes the one that is best
             on its validation proteins.
         tasks: from :func:`tasks`.
-        scale: ``"small"`` or ``"full"``; a task without that scale is left out.
+        scale: ``"small"``, ``"medium"`` or ``"full"``; a task without that scale is left out.
         split: ``"test"``; or ``"valid"`` to choose between models without a look at test: validation proteins
             are scored, and a fifth of train makes the choices.
         data: a folder of data sets; what it lacks is taken from those that come with limbeck.

@@ -67,14 +67,15 @@ def benchmark(
         floor: score residue counts and an untrained network, too.
         tasks: names of some. By default those of the table in the folder; in a new one all that the scale has and
             whose data are here.
-        scale: ``"quick"``, ``"small"`` or ``"full"``; by default the table's, in a new one ``"small"``.
+        scale: ``"quick"``, ``"small"``, ``"medium"`` or ``"full"``; by default the table's, in a new one ``"small"``.
         split: ``"test"``, or ``"valid"`` to choose between models without a look at test; by default the table's, in
             a new one ``"test"``.
         data: a folder of data sets beside those that come with limbeck.
         methods: ``"mlp"``: a small network beside each task's linear probe; those of the table are kept up.
         mtdp: score each encoder by MTDP's protocol, too, which leaks; its numbers stand in a table of their own.
             Not vectors of more than 4,096 numbers (3-mers).
-        finetune: ``"lora"``, ``"full"`` or ``"head"``: a further row for each student, fine-tuned on each task.
+        finetune: ``"lora"``, ``"prompt"``, ``"full"`` or ``"head"``: a further row for each student, fine-tuned on
+            each task.
         reference: label of the row that others are compared with; by default the table's, in a new one the first.
         threads: as :func:`limbeck.load` takes it.
         say: is told what goes on, line by line.

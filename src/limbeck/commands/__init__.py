@@ -6,6 +6,7 @@ What a verb works with is imported when it runs: ``limbeck --help`` should not w
 from limbeck.commands import (
     adapt,
     benchmark,
+    completion,
     contexts,
     distill,
     embed,
@@ -14,30 +15,37 @@ from limbeck.commands import (
     index,
     landscape,
     map,
+    merge,
     predict,
     profiles,
+    propose,
     report,
     search,
     serve,
+    speed,
 )
 
 __all__ = ["VERBS"]
 
 VERBS = (
     embed,
+    merge,
     encoders,
     index,
     search,
     map,
     landscape,
     predict,
+    propose,
     serve,
     benchmark,
+    speed,
     profiles,
     contexts,
     distill,
     adapt,
     report,
     export,
+    completion,
 )
 """In the order of ``limbeck --help``."""

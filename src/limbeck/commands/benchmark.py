@@ -45,7 +45,9 @@ def add(verbs: Any) -> None:
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress, and no table")
     group = parser.add_argument_group("proteins")
     group.add_argument("--quick", action="store_true", help="the scale of two minutes: few short proteins")
-    group.add_argument("--scale", help="quick, small or full: how many proteins (default: the table's, else small)")
+    group.add_argument(
+        "--scale", help="quick, small, medium or full: so many proteins (default: the table's, else small)"
+    )
     group.add_argument(
         "--task", action="append", dest="tasks", metavar="NAME",
         help="only this task; repeatable (default: the table's, in a new one all that are here)",
@@ -59,8 +61,8 @@ def add(verbs: Any) -> None:
         "--mtdp", action="store_true", help="MTDP's own protocol, too: leaky, in a table of its own, to compare with it"
     )
     group.add_argument(
-        "--finetune", choices=["lora", "full", "head"], metavar="HOW",
-        help="a further row for each student, fine-tuned on each task: lora, full or head (slow)",
+        "--finetune", choices=["lora", "prompt", "full", "head"], metavar="HOW",
+        help="a further row for each student, fine-tuned on each task: lora, prompt, full or head (slow)",
     )  # fmt: skip
     group.add_argument("--no-default", action="store_false", dest="default", help="without limbeck's own student")
     group.add_argument(

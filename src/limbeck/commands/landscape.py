@@ -43,6 +43,10 @@ def add(verbs: Any) -> None:
         help="leave out limbeck's own student, and the random network of its shape",
     )  # fmt: skip
     group.add_argument(
+        "--in-context", metavar="FILE",
+        help="weights of an in-context predictor, as results/in_context/train.py makes them: one more model",
+    )  # fmt: skip
+    group.add_argument(
         "--sample", type=size, metavar="N",
         help="most variants of a split that an encoder reads, or all (default: what makes 1.2 M residues)",
     )  # fmt: skip
@@ -104,6 +108,7 @@ def run(options: argparse.Namespace) -> None:
         ladder=options.ladder,
         encoders=options.encoders,
         default_encoder=options.default_encoder,
+        in_context=options.in_context,
         sample=options.sample,
         splits=options.splits,
         replicates=options.replicates,

@@ -9,7 +9,7 @@ from typing import Any
 from limbeck.commands.shared import LANDSCAPE, need, say
 from limbeck.errors import InputError
 
-__all__ = ["add", "run"]
+__all__ = ["add", "add_reading", "reading_of", "run"]
 
 
 def add(verbs: Any) -> None:
@@ -49,6 +49,12 @@ def add(verbs: Any) -> None:
         "--check", action="store_true",
         help="with --explain: remove them, fit again, and compare with removing as many at random",
     )  # fmt: skip
+    add_reading(parser)
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress and no summary")
+
+
+def add_reading(parser: Any) -> None:
+    """Options that say how a file of variants is to be read."""
     group = parser.add_argument_group("input")
     group.add_argument("--sequence-column", metavar="NAME", help="column of the variants' sequences")
     group.add_argument("--mutation-column", metavar="NAME", help="column of mutations, like A108D or A108D:K120R")
@@ -57,7 +63,11 @@ def add(verbs: Any) -> None:
     group.add_argument("--offset", type=int, metavar="N", dest="position_offset", help="number of the first residue")
     group.add_argument("--skip-invalid", action="store_true", help="pass over rows that cannot be used, and say which")
     group.add_argument("--input-format", metavar="FORMAT", help="fasta, csv, tsv or parquet (default: by the file)")
-    parser.add_argument("-q", "--quiet", action="store_true", help="no progress and no summary")
+
+
+def reading_of(options: argparse.Namespace) -> dict[str, Any]:
+    """What was given for these options."""
+    return {name: getattr(options, name) for name in _VARIANTS}
 
 
 _VARIANTS = (
@@ -74,7 +84,7 @@ def run(options: argparse.Namespace) -> None:
     model = Path(options.model)
     model = model / "model" if (model / "report.json").exists() else model
     shown = not options.quiet
-    reading = {name: getattr(options, name) for name in _VARIANTS}
+    reading = reading_of(options)
     if (options.saturate is None) == (options.variants is None):
         raise InputError("give either a file of variants or --saturate")
     if options.check and options.explain is None:

@@ -46,6 +46,9 @@ class Index:
         self._rows: list[tuple[int, str, bytes]] = []
         self._lengths = array("i")
         self._hash = hashlib.sha256()
+        self.start = 0
+        """Where in the input row 0 is; not 0 once :meth:`keep` was called, as ``stop`` is not ``None``."""
+        self.stop: int | None = None
         self.proteins = 0
         self.residues = 0
         self.duplicates = 0
@@ -99,6 +102,24 @@ class Index:
             "CREATE INDEX by_id ON protein (id, row); CREATE INDEX by_digest ON protein (digest, row);"
         )
         self.lengths = np.memmap(self._folder / "lengths", dtype=np.int32, mode="r")
+        self._compare()
+
+    def keep(self, start: int, stop: int) -> None:
+        """Forget all rows but ``start`` to ``stop`` (half open), which become rows 0, 1, ...; counts follow.
+
+        The fingerprint stays that of the whole input.
+        """
+        for table in ("protein", "renamed"):
+            self._database.execute(f"DELETE FROM {table} WHERE row < ? OR row >= ?", (start, stop))
+            self._database.execute(f"UPDATE {table} SET row = row - ?", (start,))
+        self.start, self.stop = start, stop
+        self.lengths = self.lengths[start:stop]
+        self.proteins, self.duplicates = stop - start, 0
+        self.residues = int(self.lengths.sum(dtype=np.int64))
+        self._compare()
+
+    def _compare(self) -> None:
+        """Find the rows whose sequence occurred before."""
         self.firsts = np.memmap(self._folder / "firsts", dtype=np.int64, mode="w+", shape=(self.proteins,))
         for start in range(0, self.proteins, 1_000_000):
             block = self.firsts[start : start + 1_000_000]

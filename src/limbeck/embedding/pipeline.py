@@ -20,47 +20,36 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from itertools import zip_longest
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from limbeck.embedding.frames import is_frame, is_record
 from limbeck.embedding.index import Index, sequence_digest
 from limbeck.embedding.memory import peak_memory, token_budget
 from limbeck.embedding.partial import Partial, replace_durably
 from limbeck.embedding.plan import Limits, Piece, chunks
-from limbeck.embedding.source import Source, stem
+from limbeck.embedding.settings import differences, settings_of
+from limbeck.embedding.shards import Shard
+from limbeck.embedding.source import Input, Source, stem
 from limbeck.embedding.stores import detect_format, format_of, read_metadata, size_on_disk, write_table
+from limbeck.embedding.vectors import vectors_of
 from limbeck.encoders import Encoder, load
 from limbeck.errors import InputError
 from limbeck.progress import Progress
 from limbeck.records import InvalidRecord
-from limbeck.version import __version__
+from limbeck.stages import stage, timed
 
 __all__ = ["Summary", "embed"]
 
 OPEN_PIECES = 128
 
-_SETTINGS_OF_RUN = ("input_sha256", "dtype", "level", "limbeck_version")
-
-Inputs = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
-
-_LABELS = {
-    "limbeck_version": "version of limbeck",
-    "input_sha256": "input",
-    "encoder": "encoder",
-    "encoder_version": "version of the encoder",
-    "encoder_fingerprint": "weights or layer of the encoder",
-    "pooling": "pooling",
-    "precision": "precision",
-    "dimension": "dimension",
-    "dtype": "dtype",
-    "level": "choice between proteins and residues",
-}
+Inputs = Input | Sequence[Input]
 
 
 @dataclass(frozen=True)
@@ -93,14 +82,22 @@ class Summary:
     """How often each letter was changed by the rule of :mod:`limbeck.residues`."""
     resumed: int
     """Residues computed by earlier, interrupted runs."""
+    computed: int
+    """Residues computed by this run."""
     nothing_to_do: bool
     """Whether the output was there already, from the same input and settings."""
     peak_memory: int
     """The most memory that the process has held so far, in bytes."""
+    shard: str = ""
+    """Which part of the input this run had, like ``"2/8"``; empty if it had all of it."""
+    stages: Mapping[str, float] = field(default_factory=dict, hash=False)
+    """:attr:`seconds` by stage: ``"loading"``, ``"reading"``, ``"packing"``, ``"compiling"``, ``"network"``,
+    ``"pooling"``, ``"encoding"`` (what an encoder does that tells no more), ``"writing"`` and ``"the rest"``."""
 
     def __str__(self) -> str:
         shape = f"{self.dimension:,} numbers for each {'residue' if self.per_residue else 'protein'}"
-        rows = {"proteins": f"{self.proteins:,}", "residues": f"{self.residues:,}"}
+        rows = {"part": self.shard} if self.shard else {}
+        rows |= {"proteins": f"{self.proteins:,}", "residues": f"{self.residues:,}"}
         changes = (f"{letter} {count:,}" for letter, count in sorted(self.letters.items()))
         rows["letters changed"] = ", ".join(changes) or "none"
         rows["in windows"] = f"{self.windowed:,} long proteins" if self.windowed else "none"
@@ -117,8 +114,13 @@ class Summary:
         if self.residues_per_second:
             rows["speed"] = f"{self.residues_per_second:,.0f} residues/s, {100 * self.padding:.1f} % padding"
         rows["time"] = f"{_duration(self.seconds)}, {self.peak_memory / 2**20:,.0f} MB of memory at most"
+        rows["time"] += "".join(f"\n{'':16} {100 * part:5.1f} % {name}" for name, part in self._shares())
         rows["output"] = self.output + (" (was there already, nothing to do)" if self.nothing_to_do else "")
         return "\n".join(f"{name:<16} {value}" for name, value in rows.items())
+
+    def _shares(self) -> list[tuple[str, float]]:
+        total = sum(self.stages.values())
+        return [] if self.nothing_to_do else [(name, seconds / total) for name, seconds in self.stages.items()]
 
 
 def embed(
@@ -142,6 +144,7 @@ def embed(
     threads: int | None = None,
     batch_tokens: int | None = None,
     memory: str | int | None = None,
+    shard: str | None = None,
     progress: bool = True,
     restart: bool = False,
     stdin: BinaryIO | None = None,
@@ -152,8 +155,9 @@ def embed(
     with the same settings, nothing is done.
 
     Args:
-        inputs: FASTA, CSV, TSV or Parquet files, plain or compressed; ``"-"`` is standard input.
-        output: a file that ends in ``.h5``, ``.parquet`` or ``.npz`` (their layouts:
+        inputs: FASTA, CSV, TSV or Parquet files, plain or compressed; ``"-"`` is standard input. Also data frames
+            (pandas, polars, pyarrow) and Biopython's ``SeqRecord``, one or many.
+        output: a file that ends in ``.h5``, ``.parquet``, ``.npz`` or ``.h5ad`` (their layouts:
             :func:`limbeck.embedding.stores.write_table`), or a binary stream, which needs ``format`` and
             cannot be resumed. By default the input's name with ``.h5``, in the working directory.
         encoder: an encoder, or a name or path for :func:`limbeck.load`; ``None`` is the default model.
@@ -164,7 +168,7 @@ def embed(
         sequence_column: of a table; found by its name if not given.
         id_column: of a table; found by its name if not given.
         input_format: ``"fasta"``, ``"csv"``, ``"tsv"`` or ``"parquet"``; by default told by each file.
-        format: ``"h5"``, ``"parquet"`` or ``"npz"``; by default told by the output's ending.
+        format: ``"h5"``, ``"parquet"``, ``"npz"`` or ``"h5ad"``; by default told by the output's ending.
         layer: for :func:`limbeck.load`; this and the next five don't go with an encoder that is loaded.
         dimension: see ``layer``.
         pooling: see ``layer``.
@@ -173,6 +177,8 @@ def embed(
         threads: see ``layer``.
         batch_tokens: most tokens in a batch; by default what suits the encoder and the memory.
         memory: the most that the program should take, like ``"4G"`` or in bytes. It bounds the batches.
+        shard: ``"2/8"`` computes the second of eight parts of the input only, about equal in residues; each needs an
+            output of its own, and :func:`limbeck.merge` joins them.
         progress: show progress on standard error.
         restart: throw away an unfinished run or a finished output of this name, and begin anew.
         stdin: what ``"-"`` reads, if not standard input.
@@ -185,14 +191,20 @@ def embed(
         raise InputError(f"unknown dtype {dtype!r}; choose float32 or float16")
     if duplicate_ids not in ("error", "suffix"):
         raise InputError(f"unknown rule {duplicate_ids!r} for duplicate ids; choose error or suffix")
-    paths = [inputs] if isinstance(inputs, (str, os.PathLike)) else list(inputs)
-    with _target(paths, output, format) as target:
-        model = _model(encoder, layer, dimension, pooling, precision, device, threads, per_residue)
-        job = _Job(target, model, dtype, per_residue, duplicate_ids, skip_invalid, progress, restart)
+    part = None if shard is None else Shard.parse(shard)
+    single = isinstance(inputs, (str, os.PathLike)) or is_frame(inputs) or is_record(inputs)
+    paths: list[Input] = [inputs] if single else list(inputs)  # type: ignore[arg-type, list-item]
+    with timed() as stages, _target(paths, output, format) as target:
+        if per_residue and target.format == "h5ad":
+            raise InputError("AnnData holds one vector for each protein; with --per-residue write h5, parquet or npz")
+        with stage("loading"):
+            model = _model(encoder, layer, dimension, pooling, precision, device, threads, per_residue)
+        job = _Job(target, model, dtype, per_residue, duplicate_ids, skip_invalid, part, progress, restart)
         columns = {"sequence_column": sequence_column, "id_column": id_column, "input_format": input_format}
         with _plain_errors(target), Partial(target.partial) as partial:
             source = Source(paths, partial.scratch, **columns, stdin=stdin)
-            return _run(job, source, partial, batch_tokens, memory)
+            summary = _run(job, source, partial, batch_tokens, memory)
+    return replace(summary, stages=stages, seconds=sum(stages.values()))
 
 
 @dataclass(frozen=True)
@@ -218,36 +230,26 @@ class _Job:
     per_residue: bool
     duplicate_ids: str
     skip_invalid: bool
+    shard: Shard | None
     progress: bool
     restart: bool
 
     def settings(self, input_hash: str) -> dict[str, str]:
         """All that determines the table; stored with it."""
-        return {
-            "encoder": self.encoder.name,
-            "encoder_version": self.encoder.version,
-            "encoder_fingerprint": self.encoder.fingerprint,
-            "pooling": self.encoder.pooling,
-            "precision": self.encoder.precision,
-            "dimension": str(self.encoder.dimension),
-            "level": "residues" if self.per_residue else "proteins",
-            "dtype": self.dtype,
-            "input_sha256": input_hash,
-            "limbeck_version": __version__,
-            "created_by": "limbeck",
-        }
+        settings = settings_of(self.encoder, per_residue=self.per_residue, dtype=self.dtype)
+        return settings | {"input_sha256": input_hash}
 
 
 @contextmanager
 def _target(
-    inputs: Sequence[str | os.PathLike[str]],
+    inputs: Sequence[Input],
     output: str | os.PathLike[str] | BinaryIO | None,
     format: str | None,
 ) -> Iterator[_Target]:
     if output is None:
-        if len(inputs) != 1 or inputs[0] == "-":
+        if len(inputs) != 1 or inputs[0] == "-" or not isinstance(inputs[0], (str, os.PathLike)):
             raise InputError("name the output with -o; only a single input file names it by itself")
-        output = f"{stem(inputs[0])}.h5" if format is None else f"{stem(inputs[0])}.{format}"
+        output = f"{stem(inputs[0])}.{format or 'h5'}"
     if isinstance(output, (str, os.PathLike)):
         path = Path(output)
         if path.is_dir():
@@ -258,7 +260,7 @@ def _target(
         yield _Target(path, str(path), format_of(path, format), skipped)
         return
     if format is None:
-        raise InputError("a stream as output needs a format; name h5, parquet or npz with --format")
+        raise InputError("a stream as output needs a format; name h5, parquet, npz or h5ad with --format")
     with tempfile.TemporaryDirectory(prefix="limbeck-") as folder:
         path = Path(folder, f"embeddings.{format_of('', format)}")
         yield _Target(path, "standard output", format, Path("limbeck.skipped.tsv"))
@@ -329,19 +331,22 @@ class _Counts:
 
 
 def _run(job: _Job, source: Source, partial: Partial, batch_tokens: int | None, memory: str | int | None) -> Summary:
-    started = time.monotonic()
     counts = _Counts()
     with Index(partial.scratch) as index:
-        _scan(job, source, index, partial.scratch / "skipped", counts)
+        with stage("reading"):
+            _scan(job, source, index, partial.scratch / "skipped", counts)
         settings = job.settings(index.fingerprint)
+        if job.shard:
+            settings |= job.shard.cut(index)
         manifest = None if job.restart else partial.manifest()
         finished = not job.restart and _is_finished(job.target, settings, manifest)
         if not finished:
             limits = _limits(job, partial, index, settings, manifest, batch_tokens, memory)
             table = _compute(job, source, index, partial, limits, counts, settings)
-            _assemble(job, table, partial, counts)
+            with stage("writing"):
+                _assemble(job, table, partial, counts)
         partial.clear()
-        return _summary(job, index, counts, time.monotonic() - started, finished)
+        return _summary(job, index, counts, finished)
 
 
 def _scan(job: _Job, source: Source, index: Index, skipped: Path, counts: _Counts) -> None:
@@ -397,23 +402,10 @@ def _is_finished(target: _Target, settings: dict[str, str], manifest: dict[str, 
         found = {}
     if found == settings:
         return True
-    if manifest and manifest["replaces_output"] and not _differences(manifest["settings"], settings):
+    if manifest and manifest["replaces_output"] and not differences(manifest["settings"], settings):
         return False
-    made = f", made with another {_differences(found, settings)}" if "encoder_fingerprint" in found else ""
+    made = f", made with another {differences(found, settings)}" if "encoder_fingerprint" in found else ""
     raise InputError(f"{target.name} exists already{made}; choose another output, or give --restart to replace it")
-
-
-def _differences(there: Mapping[str, str], now: Mapping[str, str]) -> str:
-    """What differs, for people; empty if nothing does."""
-    parts = []
-    # What another encoder brings with it need not be listed.
-    names = _LABELS if there.get("encoder") == now["encoder"] else ("encoder", *_SETTINGS_OF_RUN)
-    for name in names:
-        label = _LABELS[name]
-        if there.get(name) != now[name]:
-            is_hash = name in ("input_sha256", "encoder_fingerprint")
-            parts.append(label if is_hash else f"{label} ({there.get(name)} there, {now[name]} now)")
-    return ", ".join(parts)
 
 
 def _limits(
@@ -434,7 +426,7 @@ def _limits(
         partial.begin({"settings": settings, "limits": limits.as_dict(), "replaces_output": replaces})
         return limits
     limits = Limits(**manifest["limits"])
-    changed = _differences(manifest["settings"], settings)
+    changed = differences(manifest["settings"], settings)
     if not changed and batch_tokens not in (None, limits.token_budget):
         changed = f"batch size ({limits.token_budget} tokens there, {batch_tokens} now)"
     if changed:
@@ -494,28 +486,32 @@ def _compute(
                 else:
                     missing.append(piece)
             wanted = {row for piece in missing for row in piece.rows.tolist()}
-            sequences = {
-                row: sequence
-                for row, sequence in zip(range(chunk.start, chunk.stop), proteins, strict=False)
-                if row in wanted
-            }
+            with stage("reading"):
+                sequences = {
+                    row: sequence
+                    for row, sequence in zip(range(chunk.start, chunk.stop), proteins, strict=False)
+                    if row in wanted
+                }
             bar.note(f"{saved:,} of {index.proteins - index.duplicates:,} proteins")
             for piece in missing:
                 texts = [sequences[row] for row in piece.rows.tolist()]
-                vectors = _encode(job, index, piece, texts, counts, bar)
-                partial.save_piece(piece.number, vectors)
+                with stage("encoding"):
+                    vectors = _encode(job, index, piece, texts, counts, bar)
+                with stage("writing"):
+                    partial.save_piece(piece.number, vectors)
                 saved += len(piece.rows)
                 bar.note(f"{saved:,} of {index.proteins - index.duplicates:,} proteins")
-    # Reads on to the end, so that a file which has grown is noticed too.
-    for _ in proteins:
-        pass
+    # Reads on to the end (of the part), so that a file which has grown is noticed too.
+    with stage("reading"):
+        for _ in proteins:
+            pass
     return _PiecedTable(job, index, partial, settings, places, np.array(starts))
 
 
 def _unchanged(job: _Job, source: Source, index: Index) -> Iterator[str]:
     """The sequences once more, each checked to be what the scan has seen."""
     proteins = source.proteins(on_invalid=(lambda error: None) if job.skip_invalid else None)
-    for found, expected in zip_longest(proteins, index.originals()):
+    for found, expected in zip_longest(islice(proteins, index.start, index.stop), index.originals()):
         if not found or (found[0].id, sequence_digest(found[1])) != expected:
             raise InputError("the input changed while it was read; run again")
         yield found[1]
@@ -542,22 +538,10 @@ def _encode(
         bar.update(residues)
 
     started = time.monotonic()
-    # Beyond the range of float16 lies infinity, which is refused below.
-    with np.errstate(over="ignore"):
-        if job.per_residue:
-            features = job.encoder.encode_residues(sequences, on_batch)
-            vectors = np.concatenate([f.astype(job.dtype, copy=False) for f in features])
-        else:
-            vectors = job.encoder.encode(sequences, on_batch).astype(job.dtype, copy=False)
+    vectors = vectors_of(
+        job.encoder, sequences, job.dtype, job.per_residue, lambda place: index.id(int(piece.rows[place])), on_batch
+    )
     counts.seconds += time.monotonic() - started
-    finite = np.isfinite(vectors).all(axis=1)
-    if not finite.all():
-        vectors_each = [len(s) if job.per_residue else 1 for s in sequences]
-        protein = int(np.searchsorted(np.cumsum(vectors_each), np.argmin(finite), side="right"))
-        raise InputError(
-            f"record {index.id(int(piece.rows[protein]))!r}: {job.encoder.name} in {job.encoder.precision} "
-            f"gives a number that {job.dtype} does not hold; try --dtype float32 --precision f32"
-        )
     return vectors
 
 
@@ -607,7 +591,7 @@ def _assemble(job: _Job, table: _PiecedTable, partial: Partial, counts: _Counts)
     replace_durably(temporary, job.target.path)
 
 
-def _summary(job: _Job, index: Index, counts: _Counts, seconds: float, finished: bool) -> Summary:
+def _summary(job: _Job, index: Index, counts: _Counts, finished: bool) -> Summary:
     window = job.encoder.max_length
     return Summary(
         output=job.target.name,
@@ -616,7 +600,7 @@ def _summary(job: _Job, index: Index, counts: _Counts, seconds: float, finished:
         per_residue=job.per_residue,
         proteins=index.proteins,
         residues=index.residues,
-        seconds=seconds,
+        seconds=0.0,
         residues_per_second=counts.computed / counts.seconds if counts.seconds else 0.0,
         padding=1 - counts.computed / counts.tokens if counts.tokens else 0.0,
         windowed=int(np.count_nonzero(index.lengths > window)) if window else 0,
@@ -626,8 +610,10 @@ def _summary(job: _Job, index: Index, counts: _Counts, seconds: float, finished:
         skipped_list=str(job.target.skipped),
         letters=dict(counts.letters),
         resumed=counts.resumed,
+        computed=counts.computed,
         nothing_to_do=finished,
         peak_memory=peak_memory(),
+        shard=str(job.shard or ""),
     )
 
 

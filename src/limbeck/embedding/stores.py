@@ -9,6 +9,7 @@ import shutil
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
 
@@ -18,20 +19,25 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from limbeck.embedding.h5ad import h5ad_index, h5ad_metadata, is_h5ad, read_h5ad, write_h5ad
 from limbeck.errors import InputError
+from limbeck.hdf5 import link_name
 
 __all__ = [
     "FORMATS",
     "Table",
+    "arrow_vectors",
     "detect_format",
     "format_of",
+    "parquet_fields",
     "read_embeddings",
+    "read_index",
     "read_metadata",
     "size_on_disk",
     "write_table",
 ]
 
-FORMATS = {".h5": "h5", ".hdf5": "h5", ".parquet": "parquet", ".npz": "npz"}
+FORMATS = {".h5": "h5", ".hdf5": "h5", ".parquet": "parquet", ".npz": "npz", ".h5ad": "h5ad"}
 """Formats by the ending of the file."""
 
 _SPAN_ROWS = 2**14
@@ -70,11 +76,13 @@ def format_of(path: str | os.PathLike[str], format: str | None = None) -> str:
     """
     if format is not None:
         if format not in FORMATS.values():
-            raise InputError(f"unknown format {format!r}; choose h5, parquet or npz")
+            raise InputError(f"unknown format {format!r}; choose h5, parquet, npz or h5ad")
         return format
     ending = Path(path).suffix.lower()
     if ending not in FORMATS:
-        raise InputError(f"the ending of {path} tells no format; use .h5, .parquet or .npz, or name one with --format")
+        raise InputError(
+            f"the ending of {path} tells no format; use .h5, .parquet, .npz or .h5ad, or name one with --format"
+        )
     return FORMATS[ending]
 
 
@@ -92,20 +100,23 @@ def write_table(table: Table, path: Path, format: str, on_proteins: Callable[[in
         ``ids``, ``embeddings`` (n, dimension) and ``metadata`` (JSON). Per residue, instead of
         ``embeddings``: ``residues`` (all residues, dimension) and ``offsets`` (n + 1,), protein i being
         ``residues[offsets[i]:offsets[i + 1]]``.
+    ``h5ad``
+        :mod:`limbeck.embedding.h5ad`; not per residue.
 
     Equal tables give equal files: no time is written.
 
     Args:
         table: what to write.
         path: where; replaced if there.
-        format: ``"h5"``, ``"parquet"`` or ``"npz"``.
+        format: ``"h5"``, ``"parquet"``, ``"npz"`` or ``"h5ad"``.
         on_proteins: called now and then with how many more proteins were written.
     """
-    {"h5": _write_h5, "parquet": _write_parquet, "npz": _write_npz}[format](table, path, on_proteins)
+    writers = {"h5": _write_h5, "parquet": _write_parquet, "npz": _write_npz, "h5ad": _write_h5ad}
+    writers[format](table, path, on_proteins)
 
 
 def read_embeddings(path: str | os.PathLike[str]) -> Iterator[tuple[str, NDArray[np.floating]]]:
-    """Read a file that :func:`write_table` wrote, protein by protein, in its order.
+    """Read a file that :func:`write_table` wrote, protein by protein, in its order; or a dataset's folder.
 
     Yields:
         (id, vector): (dimension,), or (length, dimension) if it was written per residue.
@@ -113,8 +124,19 @@ def read_embeddings(path: str | os.PathLike[str]) -> Iterator[tuple[str, NDArray
     Raises:
         InputError: if the file is none of the formats.
     """
-    read = {"h5": _read_h5, "parquet": _read_parquet, "npz": _read_npz}[detect_format(path)]
-    return read(Path(path))
+    return _READERS[detect_format(path)](Path(path))
+
+
+def read_index(path: str | os.PathLike[str]) -> Iterator[tuple[str, int]]:
+    """Read ids and numbers of residues of a file that :func:`write_table` wrote, but no vectors.
+
+    Yields:
+        (id, residues); residues is 0 where the file does not tell: with one vector for each protein in HDF5 and NPZ.
+
+    Raises:
+        InputError: if the file is none of the formats.
+    """
+    return _INDEX_READERS[detect_format(path)](Path(path))
 
 
 def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
@@ -125,11 +147,14 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
     """
     format = detect_format(path)
     try:
+        if format == "h5ad":
+            return h5ad_metadata(Path(path))
         if format == "h5":
             with h5py.File(path) as file:
                 return {name: str(value) for name, value in file.attrs.items()}
-        if format == "parquet":
-            found = pq.read_schema(path).metadata or {}
+        if format in ("parquet", "dataset"):
+            first = path if format == "parquet" else _parts(Path(path))[0]
+            found = pq.read_schema(first).metadata or {}
             return {name.decode(): value.decode() for name, value in found.items() if name != b"ARROW:schema"}
         with np.load(path) as archive:
             return dict(json.loads(str(archive["metadata"])))
@@ -139,17 +164,21 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
 
 def size_on_disk(proteins: int, vectors: int, dimension: int, itemsize: int, format: str) -> int:
     """Bytes, roughly, of a table's file."""
-    overhead = {"h5": _H5_DATASET, "parquet": 20, "npz": 10}[format]
-    margin = _H5_MARGIN if format == "h5" else 0
+    overhead = {"h5": _H5_DATASET, "parquet": 20, "npz": 10, "h5ad": 50}[format]
+    margin = _H5_MARGIN if format in ("h5", "h5ad") else 0
     return vectors * dimension * itemsize + proteins * overhead + margin
 
 
 def detect_format(path: str | os.PathLike[str]) -> str:
-    """The format of an existing file, by its first bytes.
+    """The format of an existing file, by its first bytes; ``"dataset"`` for the folder of a distributed run.
 
     Raises:
         InputError: if it cannot be read or is none of the formats.
     """
+    if os.path.isdir(path):
+        if not _parts(Path(path)):
+            raise InputError(f"{str(path)!r} is a folder without a finished dataset of embeddings; name a file")
+        return "dataset"
     try:
         with open(path, "rb") as file:
             start = file.read(4)
@@ -157,8 +186,16 @@ def detect_format(path: str | os.PathLike[str]) -> str:
         raise InputError(f"{str(path)!r} cannot be read: {error.strerror}") from None
     for magic, format in {b"\x89HDF": "h5", b"PAR1": "parquet", b"PK\x03\x04": "npz"}.items():
         if start.startswith(magic):
-            return format
+            return "h5ad" if format == "h5" and _is_h5ad(path) else format
     raise InputError(f"{str(path)!r} is no table of embeddings: neither HDF5, Parquet nor NPZ")
+
+
+def _is_h5ad(path: str | os.PathLike[str]) -> bool:
+    try:
+        return is_h5ad(Path(path))
+    except OSError:
+        # A damaged file, which the reader will report.
+        return False
 
 
 def _spans(table: Table) -> Iterator[tuple[int, int, NDArray[np.int64]]]:
@@ -174,12 +211,6 @@ def _spans(table: Table) -> Iterator[tuple[int, int, NDArray[np.int64]]]:
         start += size
 
 
-def _link_name(id: str) -> str:
-    if id == ".":
-        return "%2E"
-    return id.replace("%", "%25").replace("/", "%2F").replace("\0", "%00")
-
-
 def _write_h5(table: Table, path: Path, on_proteins: Callable[[int], None]) -> None:
     ids = table.ids()
     with h5py.File(path, "w", track_order=True) as file:
@@ -190,7 +221,7 @@ def _write_h5(table: Table, path: Path, on_proteins: Callable[[int], None]) -> N
             _require_room(path, stop - start, vectors.nbytes)
             for index in range(stop - start):
                 id = next(ids)
-                name = _link_name(id)
+                name = link_name(id)
                 vector = vectors[offsets[index] : offsets[index + 1]] if table.per_residue else vectors[index]
                 dataset = file.create_dataset(name, data=vector)
                 if name != id:
@@ -210,24 +241,55 @@ def _read_h5(path: Path) -> Iterator[tuple[str, NDArray[np.floating]]]:
             yield str(dataset.attrs.get("original_id", name)), dataset[()]
 
 
+def _write_h5ad(table: Table, path: Path, on_proteins: Callable[[int], None]) -> None:
+    def spans() -> Iterator[tuple[int, int, NDArray[np.floating]]]:
+        for start, stop, _ in _spans(table):
+            vectors = table.vectors(start, stop)
+            _require_room(path, 0, vectors.nbytes)
+            yield start, stop, vectors
+            on_proteins(stop - start)
+
+    shape = len(table.lengths), table.dimension
+    lengths = np.ascontiguousarray(table.lengths)
+    write_h5ad(path, table.ids(), lengths, spans(), shape, table.dtype, table.metadata)
+
+
+def _h5_index(path: Path) -> Iterator[tuple[str, int]]:
+    with h5py.File(path) as file:
+        for name, dataset in file.items():
+            yield str(dataset.attrs.get("original_id", name)), dataset.shape[0] if dataset.ndim == 2 else 0
+
+
+def parquet_fields(dimension: int, dtype: str, per_residue: bool) -> list[pa.Field]:
+    """The columns ``id``, ``length`` and ``embedding`` of a Parquet table."""
+    vector = pa.list_(pa.from_numpy_dtype(np.dtype(dtype)), dimension)
+    return [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("length", pa.int32(), nullable=False),
+        pa.field("embedding", pa.list_(vector) if per_residue else vector, nullable=False),
+    ]
+
+
+def arrow_vectors(vectors: NDArray[np.floating], offsets: NDArray[np.int64] | None = None) -> pa.Array:
+    """The column ``embedding``.
+
+    Args:
+        vectors: (n, dimension), one for each protein, or with ``offsets`` for each residue.
+        offsets: where each protein's residues start, and the end.
+    """
+    flat = pa.array(np.ascontiguousarray(vectors).reshape(-1))
+    column = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
+    return column if offsets is None else pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), column)
+
+
 def _write_parquet(table: Table, path: Path, on_proteins: Callable[[int], None]) -> None:
-    vector = pa.list_(pa.from_numpy_dtype(np.dtype(table.dtype)), table.dimension)
-    schema = pa.schema(
-        [
-            pa.field("id", pa.string(), nullable=False),
-            pa.field("length", pa.int32(), nullable=False),
-            pa.field("embedding", pa.list_(vector) if table.per_residue else vector, nullable=False),
-        ],
-        metadata=dict(table.metadata),
-    )
+    fields = parquet_fields(table.dimension, table.dtype, table.per_residue)
+    schema = pa.schema(fields, metadata=dict(table.metadata))
     ids = table.ids()
     # A dictionary of floats would only cost time.
     with pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=["id"]) as writer:
         for start, stop, offsets in _spans(table):
-            flat = pa.array(np.ascontiguousarray(table.vectors(start, stop)).reshape(-1))
-            vectors = pa.FixedSizeListArray.from_arrays(flat, table.dimension)
-            if table.per_residue:
-                vectors = pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), vectors)
+            vectors = arrow_vectors(table.vectors(start, stop), offsets if table.per_residue else None)
             names = pa.array([next(ids) for _ in range(stop - start)], pa.string())
             lengths = pa.array(np.ascontiguousarray(table.lengths[start:stop]))
             writer.write_table(pa.table([names, lengths, vectors], schema=schema))
@@ -243,6 +305,27 @@ def _read_parquet(path: Path) -> Iterator[tuple[str, NDArray[np.floating]]]:
                     yield id.as_py(), rows.flatten().to_numpy().reshape(len(rows), rows.type.list_size)
                 else:
                     yield id.as_py(), value.values.to_numpy()
+
+
+def _parquet_index(path: Path) -> Iterator[tuple[str, int]]:
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(batch_size=2**16, columns=["id", "length"]):
+            yield from zip(batch["id"].to_pylist(), batch["length"].to_pylist(), strict=True)
+
+
+def _parts(folder: Path) -> list[Path]:
+    """The files of a finished dataset, in the order of its rows."""
+    return sorted(folder.glob("part-*.parquet")) if (folder / "_SUCCESS").exists() else []
+
+
+def _read_dataset(folder: Path) -> Iterator[tuple[str, NDArray[np.floating]]]:
+    for part in _parts(folder):
+        yield from _read_parquet(part)
+
+
+def _dataset_index(folder: Path) -> Iterator[tuple[str, int]]:
+    for part in _parts(folder):
+        yield from _parquet_index(part)
 
 
 def _write_npz(table: Table, path: Path, on_proteins: Callable[[int], None]) -> None:
@@ -299,6 +382,20 @@ def _read_npz(path: Path) -> Iterator[tuple[str, NDArray[np.floating]]]:
             start = stop
 
 
+def _npz_index(path: Path) -> Iterator[tuple[str, int]]:
+    with ExitStack() as stack:
+        archive = stack.enter_context(zipfile.ZipFile(path))
+
+        def rows_of(name: str) -> Iterator[Any]:
+            return _rows(stack.enter_context(archive.open(f"{name}.npy")))  # type: ignore[arg-type]
+
+        if "embeddings.npy" in archive.namelist():
+            yield from ((str(id), 0) for id in rows_of("ids"))
+            return
+        offsets = pairwise(rows_of("offsets"))
+        yield from ((str(id), int(stop - start)) for id, (start, stop) in zip(rows_of("ids"), offsets, strict=True))
+
+
 def _read_header(file: BinaryIO) -> tuple[np.dtype[Any], tuple[int, ...]]:
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
@@ -314,3 +411,13 @@ def _rows(file: BinaryIO) -> Iterator[Any]:
     for start in range(0, shape[0], most):
         count = min(most, shape[0] - start)
         yield from np.frombuffer(file.read(count * size), dtype=dtype).reshape(count, *shape[1:])
+
+
+_READERS = {"h5": _read_h5, "parquet": _read_parquet, "dataset": _read_dataset, "npz": _read_npz, "h5ad": read_h5ad}
+_INDEX_READERS = {
+    "h5": _h5_index,
+    "parquet": _parquet_index,
+    "dataset": _dataset_index,
+    "npz": _npz_index,
+    "h5ad": h5ad_index,
+}

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from limbeck.encoders.batches import Window, pack, split
 from limbeck.residues import clean
+from limbeck.stages import stage
 
 __all__ = ["Encoder", "OnBatch", "ResidueEncoder"]
 
@@ -192,25 +193,31 @@ class ResidueEncoder(ABC):
         totals: NDArray[np.float64] | None = None
         for windows in self._batches(proteins):
             texts = [proteins[w.protein][w.start : w.stop] for w in windows]
-            sums = self.pooled_sums(texts, [w.owned for w in windows])
+            with stage("network"):
+                sums = self.pooled_sums(texts, [w.owned for w in windows])
             if totals is None:
                 totals = np.zeros((len(proteins), sums.shape[1]), dtype=np.float64)
-            np.add.at(totals, [w.protein for w in windows], sums)
+            with stage("pooling"):
+                np.add.at(totals, [w.protein for w in windows], sums)
             self._report(windows, on_batch)
         assert totals is not None  # there is at least one protein, and it has a window
-        totals /= np.array([[len(p)] for p in proteins], dtype=np.float64)
-        return self.finish(totals)
+        with stage("pooling"):
+            totals /= np.array([[len(p)] for p in proteins], dtype=np.float64)
+            return self.finish(totals)
 
     def encode_residues(self, sequences: Sequence[str], on_batch: OnBatch | None = None) -> list[NDArray[np.float32]]:
         proteins = cleaned(sequences)
         results = [np.empty((len(p), self.dimension), dtype=np.float32) for p in proteins]
         for windows in self._batches(proteins):
             texts = [proteins[w.protein][w.start : w.stop] for w in windows]
-            for window, features in zip(windows, self.forward(texts), strict=True):
+            with stage("network"):
+                found = self.forward(texts)
+            for window, features in zip(windows, found, strict=True):
                 results[window.protein][window.own_start : window.own_stop] = features[window.owned]
             self._report(windows, on_batch)
         return results
 
+    @stage("packing")
     def _batches(self, proteins: list[str]) -> list[list[Window]]:
         windows = [
             window

@@ -5,17 +5,27 @@ Rives et al. 2021 (doi:10.1073/pnas.2016239118), Meier et al. 2021 (doi:10.1101/
 absolute positions, ESM-1b with a norm before the first layer, ESM-2 with rotary positions. All scale the embeddings
 for the tokens that training hid (``token_dropout``). They were trained on up to 1,022 residues; longer proteins go
 through windows of that length.
+
+They were trained to name masked residues, and :meth:`EsmEncoder.log_probabilities` asks for that: one pass for each
+position of a protein.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from limbeck.encoders.base import cleaned
 from limbeck.encoders.registry import folder_config
 from limbeck.encoders.tokens import Tokens
-from limbeck.encoders.transformer import Config, Listed, TransformerEncoder, family, model_kind
+from limbeck.encoders.transformer import Config, Listed, TransformerEncoder, family, in_precision, model_kind
 from limbeck.errors import InputError
+from limbeck.residues import RESIDUES
 
 __all__ = ["FAMILY", "EsmEncoder"]
 
@@ -32,7 +42,7 @@ class EsmEncoder(TransformerEncoder):
     config_class = "EsmConfig"
     model_options = {"add_pooling_layer": False}  # noqa: RUF012
     # Contacts are predicted from attention maps, which are never computed here.
-    unneeded_weights = r"^contact_head\."
+    unneeded_weights = r"(^|\.)contact_head\.|^lm_head\."
     tokenizer_class = "EsmTokenizer"
     listed = {  # noqa: RUF012
         "facebook/esm2_t6_8M_UR50D": _esm2(320, 7_409_081),
@@ -66,6 +76,48 @@ class EsmEncoder(TransformerEncoder):
 
     def blocks(self, model: Any) -> Any:
         return model.encoder.layer
+
+    def log_probabilities(self, sequences: Sequence[str]) -> list[NDArray[np.float32]]:
+        """Natural log-probability of each residue where it is masked, given all others: for each protein (length, 20).
+
+        Columns are in the order of ``limbeck.residues.RESIDUES``, normalised over these 20. In a protein that is longer
+        than a window each residue is masked in the middle of its own.
+
+        Raises:
+            InputError: if the files hold no head that names masked residues.
+        """
+        return [self._masked(protein) for protein in cleaned(sequences)]
+
+    def _masked(self, protein: str) -> NDArray[np.float32]:
+        import torch
+
+        model, mask_token = self._masked_model
+        size = min(len(protein), self.max_length or len(protein))
+        starts = np.clip(np.arange(len(protein)) - size // 2, 0, len(protein) - size)
+        letters = torch.from_numpy(self._tokens.residues[: len(RESIDUES)])
+        at_once = max(1, self.token_budget // self.tokens(size))
+        result = np.empty((len(protein), len(RESIDUES)), np.float32)
+        for first in range(0, len(protein), at_once):
+            places = np.arange(first, min(first + at_once, len(protein)))
+            ids, mask = self._tokens.batch([protein[start : start + size] for start in starts[places]])
+            columns = len(self._tokens.before) + places - starts[places]
+            ids[np.arange(len(places)), columns] = mask_token
+            with torch.inference_mode():
+                given = (torch.from_numpy(array).to(self._device) for array in (ids, mask))
+                logits = model(*given).logits.float().cpu()
+            chosen = logits[torch.arange(len(places)), torch.from_numpy(columns)][:, letters]
+            result[places] = chosen.log_softmax(dim=-1).numpy()
+        return result
+
+    @cached_property
+    def _masked_model(self) -> tuple[Any, int]:
+        """The whole network with its head, and the token that masks: loaded when it is first needed."""
+        model, missing = self._load(self._folder, "EsmForMaskedLM", {})
+        if lacking := sorted(name for name in missing if name.startswith("lm_head.")):
+            raise InputError(
+                f"{self._folder}: the weights lack {lacking[0]!r}, and name no masked residues; copy the whole model"
+            )
+        return in_precision(model, self.precision).to(self._device), int(model.config.mask_token_id)
 
 
 FAMILY = family(EsmEncoder)

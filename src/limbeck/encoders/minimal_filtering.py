@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["convolution", "fits", "interleaved", "length_of", "transforms"]
+__all__ = ["convolution", "fits", "interleaved", "length_of", "products_per_output", "transforms"]
 
 POINTS = tuple(map(Fraction, ("0", "1", "-1", "2", "-2", "1/2", "-1/2")))
 """Where the polynomials are evaluated, besides infinity. More points would round worse."""
@@ -30,6 +30,11 @@ LAST = np.iinfo(np.int64).max
 def fits(taps: int) -> bool:
     """Whether filters of so many taps gain: several taps, and several outputs at once."""
     return 1 < taps < len(POINTS)
+
+
+def products_per_output(taps: int) -> float:
+    """As ``taps`` would be without this."""
+    return (len(POINTS) + 1) / (len(POINTS) + 2 - taps)
 
 
 @cache

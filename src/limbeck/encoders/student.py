@@ -24,15 +24,19 @@ from safetensors.numpy import load_file
 from limbeck.encoders.base import OnBatch, ResidueEncoder
 from limbeck.encoders.registry import EncoderInfo, Family, Options, folder_config
 from limbeck.encoders.student_graph import (
+    Operator,
     Weights,
     block_graph,
     cache_directory,
-    compile_graph,
+    cached_graph,
     network_graph,
     pooling_graph,
+    products_per_residue,
+    timed_operators,
 )
 from limbeck.errors import InputError
 from limbeck.residues import PAD_ID, RESIDUES, to_ids
+from limbeck.stages import stage
 
 __all__ = [
     "DEFAULT_NAME",
@@ -169,6 +173,7 @@ class StudentEncoder(ResidueEncoder):
             result[:, part] = np.sqrt(np.maximum(result[:, part], 1e-12))
         return result
 
+    @stage("pooling")
     def _with_composition(
         self, sums: NDArray[np.float32], windows: list[str], owned: list[slice]
     ) -> NDArray[np.float32]:
@@ -203,23 +208,36 @@ class StudentEncoder(ResidueEncoder):
     def tokens(self, residues: int) -> int:
         return _rounded(residues)
 
+    def operations(self) -> int:
+        """Additions and multiplications of the matrix products for one residue of a pooled protein vector."""
+        products = products_per_residue(self._weights, self._dilations, self.precision == "f32")
+        return 2 * (products + (self._weights["contexts.weight"].size if self.pooling == "combined" else 0))
+
+    def operators(self, windows: list[str]) -> list[Operator]:
+        """What the runtime does for one batch, each step timed in the last of several runs."""
+        inputs = list(_padded(windows, [slice(None)] * len(windows)))
+        return timed_operators(self._graph(self.pooling), inputs, self.precision, self._threads)
+
     def _infer(self, output: str, *inputs: NDArray[Any]) -> list[NDArray[np.float32]]:
         results = self._compiled(output)(list(inputs))
         return [np.array(results[i], dtype=np.float32) for i in range(len(results))]
 
+    @stage("compiling")
     def _compiled(self, output: str) -> Any:
         if output not in self._models:
-            if output.startswith("block "):
-                block = int(output.removeprefix("block "))
-                graph = block_graph(self._weights, block, self._dilations[block])
-            elif output.endswith(" of the last block"):
-                graph = pooling_graph(self._weights, output.split(" ")[0])
-            else:
-                # Sums of inputs would be rounded to bfloat16 once more.
-                minimal = self.precision == "f32"
-                graph = network_graph(self._weights, self._dilations, output, minimal)
-            self._models[output] = compile_graph(graph, self.precision, self._threads)
+            self._models[output] = cached_graph(
+                lambda: self._graph(output), f"{output} {self.fingerprint}", self.precision, self._threads
+            )
         return self._models[output]
+
+    def _graph(self, output: str) -> Any:
+        if output.startswith("block "):
+            block = int(output.removeprefix("block "))
+            return block_graph(self._weights, block, self._dilations[block])
+        if output.endswith(" of the last block"):
+            return pooling_graph(self._weights, output.split(" ")[0])
+        # Sums of inputs would be rounded to bfloat16 once more.
+        return network_graph(self._weights, self._dilations, output, minimal=self.precision == "f32")
 
     @cached_property
     def _models(self) -> dict[str, Any]:
@@ -234,6 +252,7 @@ def _rounded(length: int) -> int:
     return -(-length // LENGTH_STEP) * LENGTH_STEP
 
 
+@stage("packing")
 def _padded(windows: list[str], owned: list[slice]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """Ids (n, length) padded with PAD_ID, and 1 where a residue is owned (n, length)."""
     length = _rounded(max(map(len, windows)))

@@ -6,8 +6,13 @@ compiled graphs are cached.
 
 from __future__ import annotations
 
+import hashlib
+import math
 import os
 import sys
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +20,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limbeck.encoders import minimal_filtering
+from limbeck.files import whole
 from limbeck.residues import PAD_ID
 
-__all__ = ["Weights", "block_graph", "cache_directory", "compile_graph", "network_graph", "pooling_graph"]
+__all__ = [
+    "Operator",
+    "Weights",
+    "block_graph",
+    "cache_directory",
+    "cached_graph",
+    "compile_graph",
+    "network_graph",
+    "pooling_graph",
+    "products_per_residue",
+    "timed_operators",
+]
 
 Weights = dict[str, NDArray[np.floating]]
+
+PREPARED = "200"
+"""How many operators the runtime keeps prepared for shapes that it has seen. Left alone it keeps so many that a run of
+263 shapes took 0.8 GB more."""
 
 
 def _linear(x: Any, weights: Weights, name: str) -> Any:
@@ -111,7 +132,7 @@ def network_graph(weights: Weights, dilations: list[int], output: str, minimal: 
     Output: residue features (batch, length, width) (``"residues"``), the input of each block and the output of the last
     (``"states"``), context assignments and features side by side (batch, length, states + width) (``"combined of
     residues"``), or sums over the owned residues: of the features (``"mean"``) or of both (``"combined"``), followed by
-    the features for ``"... and residues"``.
+    the features for ``"... and residues"``. ``minimal``: convolutions by :mod:`limbeck.encoders.minimal_filtering`.
     """
     import openvino as ov
     from openvino import opset13 as op
@@ -142,19 +163,94 @@ def network_graph(weights: Weights, dilations: list[int], output: str, minimal: 
     return ov.Model(outputs, [ids, owned], f"student-{output}")
 
 
-def compile_graph(model: Any, precision: str, threads: int | None) -> Any:
+def products_per_residue(weights: Weights, dilations: list[int], minimal: bool) -> int:
+    """Multiplications in the matrix products of the blocks, for one residue."""
+    total = 0.0
+    for index in range(len(dilations)):
+        filters, channels, taps = weights[f"blocks.{index}.conv.weight"].shape
+        each = minimal_filtering.products_per_output(taps) if minimal and minimal_filtering.fits(taps) else taps
+        total += filters * channels * each + weights[f"blocks.{index}.out.weight"].size
+    return round(total)
+
+
+def compile_graph(model: Any, precision: str, threads: int | None, measured: bool = False) -> Any:
+    """Compile for this machine's processor; ``measured`` has each operator timed."""
+    import openvino as ov
+
+    properties = _properties(precision, threads) | ({"PERF_COUNT": True} if measured else {})
+    return ov.Core().compile_model(model, "CPU", properties)
+
+
+def cached_graph(build: Callable[[], Any], name: str, precision: str, threads: int | None) -> Any:
+    """What ``build`` gives, compiled; read from the cache if the same was compiled on such a processor before.
+
+    The runtime has a cache of its own, but wants the whole graph to look into it, which takes as long to build as the
+    compiled one to read; and it misses when the process built another graph before.
+
+    Args:
+        build: makes the graph.
+        name: all that determines the graph, besides this code.
+        precision: as for :func:`compile_graph`.
+        threads: as for :func:`compile_graph`.
+    """
     import openvino as ov
 
     core = ov.Core()
-    properties: dict[str, Any] = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
-    if threads:
-        properties["INFERENCE_NUM_THREADS"] = threads
-    try:
+    processor = [core.get_property("CPU", key) for key in ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")]
+    key = repr((name, precision, threads, ov.get_version(), processor)).encode()
+    digest = hashlib.sha256(key)
+    for module in (__file__, minimal_filtering.__file__):
+        digest.update(Path(module).read_bytes())
+    # No home, or a read-only one, only costs the compilation at each start; so does a file that cannot be used.
+    with suppress(OSError, RuntimeError):
+        compiled = np.fromfile(cache_directory() / f"{digest.hexdigest()}.blob", dtype=np.uint8)
+        return core.import_model(ov.Tensor(compiled), "CPU", _properties(precision, threads))
+    graph = compile_graph(build(), precision, threads)
+    with suppress(OSError, RuntimeError):
         cache_directory().mkdir(parents=True, exist_ok=True)
-        properties["CACHE_DIR"] = str(cache_directory())
-    except (OSError, RuntimeError):
-        pass  # no home, or a read-only one, only costs the compilation at each start
-    return core.compile_model(model, "CPU", properties)
+        with whole(cache_directory() / f"{digest.hexdigest()}.blob") as partial:
+            partial.write_bytes(graph.export_model().getvalue())
+    return graph
+
+
+def _properties(precision: str, threads: int | None) -> dict[str, Any]:
+    properties: dict[str, Any] = {
+        "INFERENCE_PRECISION_HINT": precision,
+        "PERFORMANCE_HINT": "LATENCY",
+        "CPU_RUNTIME_CACHE_CAPACITY": PREPARED,
+    }
+    return properties | ({"INFERENCE_NUM_THREADS": threads} if threads else {})
+
+
+@dataclass(frozen=True)
+class Operator:
+    """One step of a compiled graph."""
+
+    kind: str
+    """The runtime's name for what it does."""
+    seconds: float
+    moved: int
+    """Bytes of all that it reads and writes."""
+
+
+def timed_operators(
+    model: Any, inputs: list[NDArray[Any]], precision: str, threads: int | None, repeats: int = 3
+) -> list[Operator]:
+    """Run a graph on ``inputs``; what each step took in the last of ``repeats`` runs."""
+    # Only fixed shapes are told.
+    model.reshape({node: list(array.shape) for node, array in zip(model.inputs, inputs, strict=True)})
+    compiled = compile_graph(model, precision, threads, measured=True)
+    request = compiled.create_infer_request()
+    for _ in range(repeats):
+        request.infer(inputs)
+    moved = {
+        node.get_friendly_name(): sum(
+            port.get_element_type().size * math.prod(port.get_shape()) for port in (*node.inputs(), *node.outputs())
+        )
+        for node in compiled.get_runtime_model().get_ops()
+    }
+    steps = ((step, step.real_time.total_seconds()) for step in request.get_profiling_info())
+    return [Operator(step.node_type, seconds, moved.get(step.node_name, 0)) for step, seconds in steps if seconds]
 
 
 def cache_directory() -> Path:

@@ -45,7 +45,16 @@ from limbeck.errors import InputError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Listed", "TransformerEncoder", "family", "load_with", "model_config", "model_kind", "resolve_device"]
+__all__ = [
+    "Listed",
+    "TransformerEncoder",
+    "family",
+    "in_precision",
+    "load_with",
+    "model_config",
+    "model_kind",
+    "resolve_device",
+]
 
 Config = dict[str, Any]
 _DTYPES = {"f32": "float32", "bf16": "bfloat16", "f16": "float16"}
@@ -129,6 +138,7 @@ class TransformerEncoder(ResidueEncoder):
         precision: str = "auto",
     ) -> None:
         self.check(folder)
+        self._folder = folder
         config = self._read_config(folder)
         self.layers = int(config.num_hidden_layers)
         self._chosen = choose_layers(name, layer, depth=self.layers, default=self.layers, first=0)
@@ -146,7 +156,7 @@ class TransformerEncoder(ResidueEncoder):
         self._blocks = self.blocks(self._model)
         self._watch(self._blocks)
         self.parameters = sum(p.numel() for n, p in self._model.named_parameters() if n not in missing)
-        self._model = _in_precision(self._model, self.precision).to(self._device)
+        self._model = in_precision(self._model, self.precision).to(self._device)
         digests = [file_hash(path) for path in weights]
         self.name = name
         self.version = commit(folder) or fingerprint(*digests)[:12]
@@ -291,11 +301,18 @@ class TransformerEncoder(ResidueEncoder):
         tokenizer = load_tokenizer(folder, self.tokenizer_class, **self.tokenizer_options)
         return read_tokens(folder, tokenizer, self.spellings, self.prefixes)
 
-    def _load(self, folder: Path) -> tuple[Any, set[str]]:
-        """The model in float32 on the CPU, and the weights that the files lack and the features do without."""
+    def _load(
+        self, folder: Path, model_class: str | None = None, options: Mapping[str, Any] | None = None
+    ) -> tuple[Any, set[str]]:
+        """The model in float32 on the CPU, and the weights that the files lack and the features do without.
+
+        Args:
+            model_class: another class of transformers than the features'.
+            options: for that class.
+        """
         import torch
 
-        loader = self._transformers(self.model_class)
+        loader = self._transformers(model_class or self.model_class)
         try:
             with quiet():
                 model, report = loader.from_pretrained(
@@ -305,7 +322,7 @@ class TransformerEncoder(ResidueEncoder):
                     weights_only=True,
                     output_loading_info=True,
                     dtype=torch.float32,
-                    **self.model_options,
+                    **(self.model_options if options is None else options),
                 )
         except Exception as error:
             # Damaged weights surface as errors of many libraries; what they have in common is the remedy.
@@ -341,7 +358,7 @@ def _precision(wanted: str, device: torch.device) -> str:
     return wanted
 
 
-def _in_precision(model: Any, precision: str) -> Any:
+def in_precision(model: Any, precision: str) -> Any:
     """The model with its weights in another precision; its buffers stay as they are.
 
     Rotary frequencies rounded to bf16 would be off by whole turns at the end of a long protein.

@@ -1,7 +1,8 @@
 """Landscapes: does this assay need transfer learning? Baselines, honest splits, a verdict, and a model to use.
 
 :func:`landscape` does all of it and gives a :class:`Comparison`; :func:`predict` and :func:`saturate` use the model
-that it saved, :func:`explain` names the training variants behind a prediction. Needs the extra ``limbeck[landscape]``.
+that it saved, :func:`explain` names the training variants behind a prediction, :func:`propose` the variants to
+measure next. Needs the extra ``limbeck[landscape]``.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ if TYPE_CHECKING:
     from limbeck.landscapes.explaining import explain as explain
     from limbeck.landscapes.predicting import predict as predict
     from limbeck.landscapes.predicting import saturate as saturate
+    from limbeck.landscapes.proposing import propose as propose
     from limbeck.landscapes.reading import read_assay as read_assay
     from limbeck.landscapes.run import landscape as landscape
 
-__all__ = ["Assay", "Comparison", "explain", "landscape", "predict", "read_assay", "saturate"]
+__all__ = ["Assay", "Comparison", "explain", "landscape", "predict", "propose", "read_assay", "saturate"]
 
 _PLACES = {
     "Assay": "assay",
@@ -26,6 +28,7 @@ _PLACES = {
     "explain": "explaining",
     "landscape": "run",
     "predict": "predicting",
+    "propose": "proposing",
     "read_assay": "reading",
     "saturate": "predicting",
 }

@@ -22,6 +22,7 @@ from limbeck.landscapes.fits import Fit, Fits
 from limbeck.landscapes.ladder import Rung
 from limbeck.landscapes.leaks import corpus_leaks, train_test_leaks
 from limbeck.landscapes.models.base import Model
+from limbeck.landscapes.models.features import needs_vectors
 from limbeck.landscapes.models.on_features import FeatureModel
 from limbeck.landscapes.scores import METRICS, Bootstrap, bootstrap, score
 from limbeck.landscapes.splits import LeftOut, Split, drawn, learning_sizes, learning_subset
@@ -393,7 +394,7 @@ def _time(seconds: float) -> str:
 
 def embed(model: Model, rows: Sequence[str], shown: bool) -> None:
     """Have the vectors of a model's encoder at hand, if it has one; with progress, which a fit doesn't show."""
-    if isinstance(model, FeatureModel) and model.embedder() is not None:
+    if isinstance(model, FeatureModel) and needs_vectors(model.features):
         Vectors(replace(model.source(), shown=shown)).pooled(rows)
 
 

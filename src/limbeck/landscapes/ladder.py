@@ -64,6 +64,7 @@ def rungs(
     encoders: Sequence[str] = (),
     *,
     default_encoder: bool = True,
+    in_context: str | None = None,
     seed: int = 0,
     cache: str | None = None,
 ) -> tuple[list[Rung], list[LeftOut]]:
@@ -73,10 +74,11 @@ def rungs(
         ladder: one of :data:`LADDERS`.
         encoders: further encoders, as :func:`limbeck.load` takes them.
         default_encoder: whether the default student competes.
+        in_context: weights of an in-context predictor (:mod:`limbeck.landscapes.in_context`) that competes, too.
         cache: folder where vectors are kept.
 
     Raises:
-        InputError: if there is no such ladder, or an encoder cannot be loaded.
+        InputError: if there is no such ladder, or an encoder or the weights cannot be loaded.
     """
     check_ladder(ladder)
     found = [
@@ -92,6 +94,12 @@ def rungs(
     else:
         reason = "they need PyTorch, which is not installed: pip install 'limbeck[landscape]'"
         left_out.append(LeftOut("networks trained on the scores alone", reason))
+    if in_context is not None:
+        if _all_have_wild_types(assay):
+            # Before the models on vectors, the last of which embeds for all.
+            found.append(_in_context(assay, in_context, seed))
+        else:
+            left_out.append(LeftOut("in-context predictor", "it needs the wild type of every variant"))
     if default_encoder:
         encoders = [RANDOM_NAME, DEFAULT_NAME, *encoders]
     for name in dict.fromkeys(encoders):
@@ -120,6 +128,19 @@ def _nearest_task(assay: Assay) -> str:
     return "beta-lactamase" if assay.mutations.max() <= 1 else "fluorescence"
 
 
+def _all_have_wild_types(assay: Assay) -> bool:
+    return bool((assay.parents != "").all())
+
+
+def _in_context(assay: Assay, weights: str, seed: int) -> Rung:
+    if importlib.util.find_spec("torch") is None:
+        raise InputError("the in-context predictor needs PyTorch; pip install 'limbeck[landscape]'")
+    from limbeck.landscapes.in_context import InContextModel
+
+    model = InContextModel.of_file(weights, wild_types=tuple(assay.wild_types.values()), random_state=seed)
+    return Rung("in context", "pretrained", model, model.embedder(), curve=True)
+
+
 def _kind(name: str, encoder: Encoder) -> str:
     """What an encoder's vectors are: counts were not trained, and are no pretraining."""
     if isinstance(encoder, KmerEncoder | OneHotEncoder):
@@ -132,7 +153,7 @@ def _with_encoder(assay: Assay, name: str, seed: int, cache: str | None) -> list
     # The models load it by the same way, which gives them this one.
     encoder = Source(name).load()
     kind = _kind(name, encoder)
-    wild_types = tuple(assay.wild_types.values()) if (assay.parents != "").all() else ()
+    wild_types = tuple(assay.wild_types.values()) if _all_have_wild_types(assay) else ()
     if isinstance(encoder, KmerEncoder):
         # It has no vectors of single residues.
         wild_types = ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import combinations
@@ -39,10 +39,14 @@ __all__ = [
     "DOUBLES",
     "Predictions",
     "Saturation",
+    "Scan",
     "Seen",
+    "base_row",
     "check_output",
+    "named",
     "predict",
     "saturate",
+    "scores",
     "write_table",
 ]
 
@@ -134,11 +138,11 @@ def predict(
         training.wild_types,
         first_position=training.first_position,
     )
-    predicted, sd = _scores(model, found.rows, progress)
+    predicted, sd = scores(model, found.rows, progress)
     columns: dict[str, Any] = {"id": found.labels}
     if len(training.wild_types) > 1:
         columns["wild_type"] = found.parents
-    columns["variant"] = [_name(frame, i) for i in range(len(frame))]
+    columns["variant"] = [named(frame, i) for i in range(len(frame))]
     counts = pd.array(frame.mutations, dtype="Int64")
     counts[frame.mutations < 0] = pd.NA
     columns |= {"prediction": predicted, "sd": sd, "mutations": counts, "note": Seen(training).notes(frame)}
@@ -148,15 +152,16 @@ def predict(
     return result
 
 
-def _name(assay: Assay, row: int) -> str:
+def named(assay: Assay, row: int) -> str:
+    """A variant's mutations, or its sequence where it has no wild type."""
     parent = str(assay.parents[row])
     if parent not in assay.wild_types:
         return assay.sequences[row]
     return variant_name(assay.rows[row], assay.wild_types[parent], assay.first_position.get(parent, 1))
 
 
-def _scores(model: Model, rows: Sequence[str], shown: bool, stage: str = "predicting") -> tuple[Floats, Floats]:
-    """Predictions and standard deviations of rows, (n,) each; NaN where the model has no standard deviation."""
+def scores(model: Model, rows: Sequence[str], shown: bool, stage: str = "predicting") -> tuple[Floats, Floats]:
+    """Predictions and standard deviations of new measurements, (n,) each; the latter NaN where the model has none."""
     predicted, sd = np.empty(len(rows)), np.full(len(rows), np.nan)
     with Progress(stage, "variants", len(rows), shown) as progress:
         for start in range(0, len(rows), ROWS_AT_ONCE):
@@ -405,7 +410,7 @@ def saturate(
     if output is not None:
         _make_folder(Path(output))
     saved = open_trained(model_folder)
-    scan = _Scan(saved.model, saved.assay, *_base_row(saved.assay, wild_type), progress)
+    scan = Scan(saved.model, saved.assay, *base_row(saved.assay, wild_type), progress)
     singles = scan.singles
     pairs = scan.doubles(combined, doubles) if doubles else scan.table([])
     mutants = len(scan.single_rows)
@@ -431,7 +436,7 @@ def saturate(
     return result
 
 
-def _base_row(training: Assay, given: str | os.PathLike[str] | None) -> tuple[str, str, str]:
+def base_row(training: Assay, given: str | os.PathLike[str] | None) -> tuple[str, str, str]:
     """Name of the protein to mutate, its row in the training frame, and its training wild type (``""`` for none)."""
     known = training.wild_types
     if given is None:
@@ -476,7 +481,7 @@ def _called(name: str, training: Assay) -> str:
     return f"the wild type of {training.name}" if name in ("", UNNAMED) else name
 
 
-class _Scan:
+class Scan:
     """One protein and its mutants.
 
     Args:
@@ -508,7 +513,7 @@ class _Scan:
 
     @cached_property
     def base(self) -> float:
-        return float(_scores(self.model, [self.row], False)[0][0])
+        return float(scores(self.model, [self.row], False)[0][0])
 
     @cached_property
     def singles(self) -> pd.DataFrame:
@@ -521,20 +526,28 @@ class _Scan:
 
     def doubles(self, combined: int, most: int) -> pd.DataFrame:
         """The best pairs of the best single mutants of ``combined`` positions."""
-        singles = self.singles.drop_duplicates("position").head(combined)
-        column_of = {int(self._numbers[c]): c for c in self.columns}
-        chosen = [(column_of[p], r) for p, r in zip(singles["position"], singles["residue"], strict=True)]
-        gains = dict(zip(chosen, singles["gain"], strict=True))
-        pairs = [tuple(sorted(pair)) for pair in combinations(chosen, 2)]
+        gains = self._best(combined)
+        pairs = _pairs(gains)
         table = self.table(pairs, "double mutants")
         table.insert(4, "additive", [gains[a] + gains[b] for a, b in pairs])
         return _ranked(table).head(most)
+
+    def _best(self, combined: int) -> dict[tuple[int, str], float]:
+        """Column and residue of the best single mutant of each of ``combined`` positions, and what it gains."""
+        singles = self.singles.drop_duplicates("position").head(combined)
+        column_of = {int(self._numbers[c]): c for c in self.columns}
+        chosen = [(column_of[p], r) for p, r in zip(singles["position"], singles["residue"], strict=True)]
+        return dict(zip(chosen, singles["gain"], strict=True))
+
+    def mutants(self, combined: int) -> list[str]:
+        """Rows of all single mutants, and of the pairs of the best of ``combined`` positions."""
+        return [self._mutated(mutant) for mutant in (*self.single_rows, *_pairs(self._best(combined)))]
 
     def table(self, mutants: Sequence[tuple[tuple[int, str], ...]], stage: str = "") -> pd.DataFrame:
         """Scores of mutants, in their order."""
         rows = [self._mutated(mutant) for mutant in mutants]
         frame = self._frame(rows)
-        predicted, sd = _scores(self.model, rows, self.shown, stage)
+        predicted, sd = scores(self.model, rows, self.shown, stage)
         return pd.DataFrame(
             {
                 "variant": [":".join(f"{self.row[c]}{self._numbers[c]}{r}" for c, r in mutant) for mutant in mutants],
@@ -584,6 +597,10 @@ class _Scan:
         if self.training.wild_types.get(self.parent) != self.row:
             return None
         return effects(self.training, self.parent, like=like)
+
+
+def _pairs(chosen: Iterable[tuple[int, str]]) -> list[tuple[tuple[int, str], ...]]:
+    return [tuple(sorted(pair)) for pair in combinations(chosen, 2)]
 
 
 def _ranked(table: pd.DataFrame) -> pd.DataFrame:

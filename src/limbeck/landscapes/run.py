@@ -45,6 +45,7 @@ def landscape(
     ladder: str = "quick",
     encoders: Sequence[str] = (),
     default_encoder: bool = True,
+    in_context: str | os.PathLike[str] | None = None,
     splits: Sequence[str] | None = None,
     sample: int | None = None,
     replicates: int = 1000,
@@ -64,6 +65,7 @@ def landscape(
         ladder: ``"quick"``; or ``"paper"``: every network as published, too (arXiv 2011.03443).
         encoders: further encoders, as :func:`limbeck.load` takes them.
         default_encoder: whether the default student, and the random network of its shape, compete.
+        in_context: weights of an in-context predictor, which ``results/in_context/train.py`` makes, that competes.
         splits: names of the splits to make; ``None`` is all that the data allow.
         sample: most variants of a split that an encoder reads; by default what makes 1.2 million residues.
         replicates: of the bootstrap.
@@ -76,8 +78,8 @@ def landscape(
         **reading: as :func:`limbeck.landscapes.read_assay` takes it.
 
     Raises:
-        InputError: if the file cannot be read as an assay, an encoder cannot be loaded, no split can be made, or the
-            folder cannot be written.
+        InputError: if the file cannot be read as an assay, an encoder or weights cannot be loaded, no split can be
+            made, or the folder cannot be written.
     """
     _check(ladder, sample, replicates, margin, seed)
     if not isinstance(assay, Assay):
@@ -97,6 +99,7 @@ def landscape(
         ladder,
         encoders,
         default_encoder=default_encoder,
+        in_context=None if in_context is None else os.fspath(in_context),
         seed=seed,
         cache=None if work is None else str(work / "vectors"),
     )

@@ -1,5 +1,6 @@
 """A student with a linear head on its vectors, and low-rank changes of its matrices (LoRA; Hu et al. 2021,
-arXiv:2106.09685).
+arXiv:2106.09685), or one such change that all blocks share and a prompt (after eP-ALM; Shukor et al. 2023,
+arXiv:2303.11403).
 
 The adapters are written here and not taken from ``peft``: a student's block multiplies by ``out.weight`` itself,
 without a call of the module, so a wrapped ``out`` would give its old weights, and the adapter would silently do
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 
 from limbeck.distillation.network import Block, Student
 
-__all__ = ["Tuned", "adapt", "merged"]
+__all__ = ["Tuned", "adapt", "merged", "prompt"]
 
 SCALE = 2.0
 """What a low-rank change is multiplied by: alpha / rank of the paper."""
@@ -85,6 +86,54 @@ class LowRankBlock(nn.Module):
         return result
 
 
+class SharedMap(nn.Module):
+    """A linear map of low rank, zero at first, for what every block adds."""
+
+    def __init__(self, width: int, rank: int) -> None:
+        super().__init__()
+        self.down, self.up = nn.Linear(width, rank, bias=False), nn.Linear(rank, width, bias=False)
+        nn.init.zeros_(self.up.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return SCALE * self.up(self.down(x))
+
+
+class PromptedBlock(nn.Module):
+    """A frozen block of which what it adds is added once more through a map that all blocks share, with a vector of
+    its own.
+
+    eP-ALM gives the features of several layers, through one linear map, to a frozen transformer as further tokens,
+    beside some that are learned. A convolution has no tokens that all positions see: what would be a token is added to
+    every residue. So the result is a plain block again (:meth:`merged`).
+    """
+
+    def __init__(self, block: Block, shared: SharedMap) -> None:
+        super().__init__()
+        self.block, self.shared = block, shared
+        self.prompt = nn.Parameter(torch.zeros(block.out.out_features))
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        h = self.block.conv((self.block.norm(x) * mask).transpose(1, 2))
+        added = self.block.out(F.gelu(h.transpose(1, 2), approximate="tanh"))
+        return x + added + self.shared(added) + self.prompt
+
+    def merged(self) -> Block:
+        result: Block = copy.deepcopy(self.block)
+        with torch.no_grad():
+            out, change = self.block.out, SCALE * self.shared.up.weight @ self.shared.down.weight
+            result.out.weight.add_(change @ out.weight)
+            result.out.bias.add_(change @ out.bias + self.prompt)
+        return result
+
+
+def prompt(student: Student, rank: int) -> Student:
+    """Freeze a student and give it a prompt and a shared map, in place."""
+    student.requires_grad_(False)
+    shared = SharedMap(student.config.width, rank)
+    student.blocks = nn.ModuleList([PromptedBlock(block, shared) for block in _blocks(student)])
+    return student
+
+
 def adapt(student: Student, rank: int) -> Student:
     """Freeze a student and give it adapters, in place."""
     student.requires_grad_(False)
@@ -103,10 +152,11 @@ def _linear(base: nn.Linear, rank: int) -> Any:
 
 
 def merged(student: Student) -> Student:
-    """A plain student with the same function, with adapters or without; a copy."""
+    """A plain student with the same function, with adapters or a prompt or without; a copy."""
     result = copy.deepcopy(student)
-    if isinstance(result.contexts, LowRankLinear):
+    if not all(isinstance(block, Block) for block in _blocks(result)):
         result.blocks = nn.ModuleList([block.merged() for block in _blocks(result)])
+    if isinstance(result.contexts, LowRankLinear):
         project: Any = result.project
         result.contexts, result.project = result.contexts.merged(), project.merged()
     return result.requires_grad_(True)

@@ -243,7 +243,7 @@ class _Run:
 def _run(goal: _Goal, config: dict[str, Any], weights: Weights, settings: Settings, seed: int, say: Any) -> _Run:
     import torch
 
-    from limbeck.benchmarks.finetuning.network import Tuned, adapt
+    from limbeck.benchmarks.finetuning.network import Tuned, adapt, prompt
     from limbeck.benchmarks.finetuning.training import frozen, scored, solve_head, train
     from limbeck.distillation.start import network_of
     from limbeck.encoders.transformer import resolve_device
@@ -253,8 +253,8 @@ def _run(goal: _Goal, config: dict[str, Any], weights: Weights, settings: Settin
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         student = network_of(str(config["name"]), config, weights)
-        if settings.method == "lora":
-            adapt(student, settings.rank)
+        if settings.method in {"lora", "prompt"}:
+            (adapt if settings.method == "lora" else prompt)(student, settings.rank)
         else:
             student.requires_grad_(settings.method == "full")
         pooling = "residues" if kind == "residues" else str(config["pooling"])
@@ -285,7 +285,7 @@ def _chosen(student: str, settings: Settings, runs: Sequence[_Run], seeds: Seque
         return chosen
     chosen |= {"learning_rate": settings.peak, "epochs": [run.epoch for run in runs]}
     chosen["validation"] = [[round(v, 4) for v in run.epochs] for run in runs]
-    return chosen | ({"rank": settings.rank} if settings.method == "lora" else {})
+    return chosen | ({"rank": settings.rank} if settings.method in {"lora", "prompt"} else {})
 
 
 def _model(run: _Run, goal: _Goal, config: dict[str, Any], about: dict[str, Any]) -> FineTuned:

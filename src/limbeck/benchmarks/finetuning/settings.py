@@ -8,9 +8,10 @@ from limbeck.errors import InputError
 
 __all__ = ["METHODS", "Settings"]
 
-METHODS = ("head", "lora", "full")
-"""What learns: a linear head on the frozen student; low-rank changes of its matrices and a head; all of it."""
-LEARNING_RATES = {"head": 0.0, "lora": 1e-3, "full": 1e-4}
+METHODS = ("head", "prompt", "lora", "full")
+"""What learns: a linear head on the frozen student; a vector for each block, one low-rank change for all and a head;
+low-rank changes of all its matrices and a head; all of it."""
+LEARNING_RATES = {"head": 0.0, "prompt": 1e-3, "lora": 1e-3, "full": 1e-4}
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,11 @@ class Settings:
         batch: most proteins of a step.
         tokens: most residues of a step, padding included; a longer protein is a step of its own.
         learning_rate: at its peak, after a tenth of the steps; it then falls to zero along a half cosine. ``None``:
-            1e-3 for ``lora``, 1e-4 for ``full``.
+            1e-3 for ``prompt`` and ``lora``, 1e-4 for ``full``.
         head_learning_rate: of the head, which starts solved.
         weight_decay: of matrices; decoupled, relative to the learning rate.
         largest_gradient: norm above which the gradient is scaled down to it.
-        rank: of the changes that ``lora`` learns.
+        rank: of the changes that ``prompt`` and ``lora`` learn.
         device: ``cpu``, ``cuda``, ``cuda:1``, ``mps`` or ``auto``.
         precision: ``bf16``, ``f32``, or ``auto``: bf16 where the device multiplies matrices of it.
     """

@@ -76,6 +76,7 @@ TASKS = [
         True,
         CAUTION,
         full=Size(),
+        medium=Size(train=2000, valid=400, test=1000, longest=700),
         small=Size(train=600, valid=150, test=400, longest=500),
     ),
     _task(
@@ -85,6 +86,7 @@ TASKS = [
         False,
         f"leaky: the proteins of test pairs are in train; {CAUTION}",
         full=Size(),
+        medium=Size(train=2000, valid=400, test=1000, longest=700),
         small=Size(train=400, valid=100, test=250, longest=500),
     ),
 ]

@@ -45,7 +45,11 @@ def _first(data: Path, test: str) -> Splits:
     return Splits.by(items, split, "train", "valid", test)
 
 
-_SIZES = {"full": Size(), "small": Size(train=350, valid=100, test=300, longest=500)}
+_SIZES = {
+    "full": Size(),
+    "medium": Size(train=1500, valid=400, test=1500, longest=500),
+    "small": Size(train=350, valid=100, test=300, longest=500),
+}
 
 
 def _deeploc1(name: str, test: str, split: str, **sizes: Size) -> Task:
@@ -78,7 +82,7 @@ TASKS = [
         split="published homology folds: 0 to 2 train, 3 valid, 4 test; proteins with one location",
         citation="Thumuluri et al. 2022, doi:10.1093/nar/gkac278",
         license="none stated in the copy (DeepLoc-2.0's own repository: CC BY-NC-ND 2.0); not redistributed",
-        sizes={"full": Size(), "small": Size(train=350, valid=100, test=300, longest=500)},
+        sizes=_SIZES,
     ),
     Task(
         name="membrane",
@@ -91,7 +95,7 @@ TASKS = [
         split="published homology folds: 0 to 2 train, 3 valid, 4 test",
         citation="Thumuluri et al. 2022, doi:10.1093/nar/gkac278",
         license="none stated in the copy (DeepLoc-2.0's own repository: CC BY-NC-ND 2.0); not redistributed",
-        sizes={"full": Size(), "small": Size(train=350, valid=100, test=300, longest=500)},
+        sizes=_SIZES,
     ),
     _deeploc1(
         "localisation_deeploc1",

@@ -36,6 +36,7 @@ TASKS = [
         license="MIT (DeepSTABp); AFL-3.0 (FLIP)",
         sizes={
             "full": Size(),
+            "medium": Size(train=1500, valid=400, test=1500, longest=500),
             "small": Size(train=250, valid=80, test=250, longest=500),
             "quick": Size(train=120, valid=40, test=100, longest=250),
         },

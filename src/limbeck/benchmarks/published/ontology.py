@@ -35,6 +35,10 @@ TASKS = [
         citation="Cherry et al. 2012, doi:10.1093/nar/gkr1029; The Gene Ontology Consortium 2023, "
         "doi:10.1093/genetics/iyad031",
         license="SGD and UniProt: CC BY 4.0; the repository of the join: GPL-3, so it is not redistributed",
-        sizes={"full": Size(), "small": Size(train=500, valid=150, test=300, longest=500)},
+        sizes={
+            "full": Size(),
+            "medium": Size(train=1500, valid=400, test=1000, longest=500),
+            "small": Size(train=500, valid=150, test=300, longest=500),
+        },
     )
 ]

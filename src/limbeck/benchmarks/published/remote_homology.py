@@ -31,6 +31,7 @@ TASKS = [
         license="MIT (copy in ProteinBERT's repository)",
         sizes={
             "full": Size(),
+            "medium": Size(per_label=20, longest=400, scored_labels=True),
             "small": Size(valid=250, test=600, per_label=8, longest=250, scored_labels=True),
             "quick": Size(valid=80, test=200, per_label=2, longest=150, scored_labels=True),
             "glance": Size(test=300, per_label=2, longest=150, scored_labels=True),

@@ -55,6 +55,7 @@ TASKS = [
         license="AFL-3.0 (FLIP); MIT (CB513 in ProteinBERT's repository)",
         sizes={
             "full": Size(residues=100_000),
+            "medium": Size(train=500, valid=100, residues=50_000),
             "small": Size(train=120, valid=40, test=150, longest=500, residues=16_000),
             "quick": Size(train=40, valid=15, test=40, longest=200, residues=4_000),
         },

@@ -56,6 +56,7 @@ TASKS = [
         license="MIT",
         sizes={
             "full": Size(),
+            "medium": Size(train=2000, valid=500, test=2000, longest=500),
             "small": Size(train=350, valid=100, test=350, longest=500),
             "quick": Size(train=150, valid=50, test=120, longest=250),
         },
@@ -73,6 +74,7 @@ TASKS = [
         license="MIT (GraphSol)",
         sizes={
             "full": Size(),
+            "medium": Size(longest=500),
             "small": Size(train=250, valid=80, test=250, longest=500),
             "quick": Size(train=120, valid=40, test=100, longest=250),
         },

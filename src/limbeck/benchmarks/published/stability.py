@@ -35,6 +35,7 @@ TASKS = [
         license="MIT (copy in ProteinBERT's repository)",
         sizes={
             "full": Size(),
+            "medium": Size(train=4000, valid=1000, test=4000),
             "small": Size(train=1000, valid=250, test=1000),
             "quick": Size(train=400, valid=100, test=300),
         },

@@ -33,6 +33,7 @@ TASKS = [
         license="MIT (ProteinBERT's repository)",
         sizes={
             "full": Size(),
+            "medium": Size(train=2000, valid=500, test=1500, longest=400),
             "small": Size(train=400, valid=120, test=350, longest=250),
             "quick": Size(train=250, valid=80, test=200, longest=150),
             "glance": Size(train=250, valid=0, test=250, longest=150),

@@ -70,7 +70,11 @@ def _task(
         split=split,
         citation=citation,
         license=license,
-        sizes={"full": Size(train=8000, valid=1000, test=4000), "small": small},
+        sizes={
+            "full": Size(train=8000, valid=1000, test=4000),
+            "medium": Size(train=1000, valid=300, test=1000),
+            "small": small,
+        },
         primary=False,
         caution=CAUTION,
     )

@@ -18,11 +18,15 @@ _MODULES = {
     "MeanModel": "limbeck.landscapes.models.mean",
     "RidgeModel": "limbeck.landscapes.models.ridge",
     "GaussianProcessModel": "limbeck.landscapes.models.gaussian_process",
+    "InContextLinearModel": "limbeck.landscapes.models.in_context",
+    "LinearRanker": "limbeck.landscapes.models.ranker",
+    "ZeroLabelModel": "limbeck.landscapes.models.zero_labels",
     "MaxPoolCNN": "limbeck.landscapes.networks",
     "DilatedCNN": "limbeck.landscapes.networks",
     "LinearMaxPoolCNN": "limbeck.landscapes.networks",
     "CNNEnsemble": "limbeck.landscapes.networks",
     "BiLSTM": "limbeck.landscapes.networks",
+    "InContextModel": "limbeck.landscapes.in_context",
 }
 
 

@@ -18,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 from limbeck.encoders import Encoder
 from limbeck.errors import InputError
 from limbeck.landscapes.assay import GAP, STOP
+from limbeck.landscapes.models.posterior import Posterior
 from limbeck.residues import RESIDUES
 from limbeck.sklearn import one_column
 
@@ -88,6 +89,15 @@ class Model(RegressorMixin, BaseEstimator, ABC):  # type: ignore[misc]
     @abstractmethod
     def restore(self, state: State) -> Self:
         """Become the fitted model that ``state`` was taken from; the constructor's arguments must be the same."""
+
+    def posterior(self, X: Any) -> Posterior:
+        """What the model believes of n rows jointly; memory grows with the square of n.
+
+        Raises:
+            sklearn.exceptions.NotFittedError: before ``fit``.
+            InputError: if the rows have another width than those fitted to, or the model has no such belief.
+        """
+        raise InputError(f"{type(self).__name__} has no joint uncertainty; fit a Gaussian process or ridge regression")
 
     def embedder(self) -> Encoder | None:
         """The encoder that predictions need, loaded; ``None`` for a model that sees the letters alone."""

@@ -5,19 +5,23 @@
 ``composition``       frequency of each of the 20 residues in the protein that is expressed
 ``embedding:mean``    the encoder's vector of the protein, pooled as the encoder pools
 ``embedding:mutated`` mean of the encoder's residue vectors over the positions that differ from the wild type
+``zero-label``        one column, the encoder's log-likelihood ratio against the wild type
+                      (:mod:`limbeck.landscapes.zero_labels`); ``zero-label:NAME`` that of another encoder, and
+                      ``zero-label:NAME,NAME`` the average of several
 ===================== =====================================================================================
 
 Side by side, each block is centred and scaled so that its variances sum to one: no block outweighs another by its
 width or its units. Hsu et al. 2022 (doi:10.1038/s41587-021-01146-5), whose augmented ridge this follows, put one-hot
-columns beside a single score that is hardly penalised; here the second block is a whole vector, so it is penalised as
-much as the first. A single one-hot block is left as it is, zeros and ones, so that a penalty means what it means in
-the literature.
+columns beside a single score that is hardly penalised. A zero-label score is that, so linear models have its column
+enlarged; a whole vector is penalised as much as one-hot columns are. A single one-hot block is left as it is, zeros
+and ones, so that a penalty means what it means in the literature.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Protocol, Self, TypeAlias
 
 import numpy as np
@@ -28,11 +32,14 @@ from limbeck.errors import InputError
 from limbeck.landscapes.assay import GAP, STOP
 from limbeck.landscapes.models.base import State, from_text, letters, part, to_text
 from limbeck.landscapes.vectors import Source, Vectors
+from limbeck.landscapes.zero_labels import ZeroLabels
 from limbeck.residues import RESIDUES
 
-__all__ = ["SPECS", "Design", "Features", "composition", "needs_encoder"]
+__all__ = ["SPECS", "Design", "Features", "composition", "needs_encoder", "needs_vectors"]
 
-SPECS = ("composition", "one-hot", "embedding:mean", "embedding:mutated")
+SPECS = ("composition", "one-hot", "embedding:mean", "embedding:mutated", "zero-label")
+_OTHERS = "zero-label:"
+"""Begins a spec that names its own encoders."""
 
 Array = NDArray[np.float64]
 Matrix: TypeAlias = Any
@@ -40,6 +47,8 @@ Matrix: TypeAlias = Any
 
 _COUNTED = np.frombuffer(RESIDUES.encode(), np.uint8)
 _KNOWN = np.frombuffer((RESIDUES + GAP + STOP).encode(), np.uint8)
+MOST_DENSE = 20_000_000
+"""Numbers of a design that are held twice, densely too, for the sake of speed."""
 _CONSTANT = 1e-6
 """A column whose standard deviation is below this share of its largest entry varies by rounding only."""
 
@@ -99,8 +108,21 @@ class Design:
 
     def kernel(self, other: Design | None = None) -> Array:
         """(n, m) products of the rows with those of another design in the same columns, or with themselves."""
-        pairs = zip(self.blocks, (other or self).blocks, strict=True)
-        return sum((_dense(left @ right.T) for left, right in pairs), np.zeros(()))
+        other = other or self
+        if len(other) * other.width > MOST_DENSE:
+            products = [_dense(left @ right.T) for left, right in zip(self.blocks, other.blocks, strict=True)]
+        else:
+            # A sparse matrix times a dense one takes a tenth of the time of two sparse ones.
+            products = [_dense(left @ right) for left, right in zip(self.blocks, other._columns, strict=True)]
+        total = products[0]
+        for product in products[1:]:
+            total = total + product
+        return total
+
+    @cached_property
+    def _columns(self) -> list[Array]:
+        """(its columns, n) each block, transposed and dense."""
+        return [np.ascontiguousarray(_dense(block).T) for block in self.blocks]
 
     def squared_lengths(self) -> Array:
         """(n,) of the rows, in the columns there are."""
@@ -141,6 +163,7 @@ class _Block(Protocol):
     def transform(self, rows: Sequence[str]) -> tuple[Matrix, Array]: ...
     def state(self) -> State: ...
     def restore(self, state: State) -> Self: ...
+    def unseen(self, rows: Sequence[str]) -> Array: ...
 
 
 class _OneHot:
@@ -181,6 +204,21 @@ class _OneHot:
         matrix = sp.csr_array(sp.coo_array((values, places), shape=(len(codes), len(self._positions))))
         return matrix, outside * self._scale**2
 
+    def unseen(self, rows: Sequence[str]) -> Array:
+        """(n, n) products of rows in the letters that have no column; its diagonal is ``outside``."""
+        codes = letters(rows)
+        known = np.zeros((len(self._reference), 256), bool)
+        known[self._positions, self._letters] = True
+        row, position = np.nonzero(codes != self._reference)
+        gained, lost = codes[row, position], self._reference[position]
+        more, less = ~known[position, gained] & (gained != ord("X")), ~known[position, lost]
+        row = np.concatenate([row[more], row[less]])
+        place = np.concatenate([(position * 256 + gained)[more], (position * 256 + lost)[less]])
+        values = np.repeat([self._scale, -self._scale], [more.sum(), less.sum()])
+        shape = (len(codes), 256 * len(self._reference))
+        matrix = sp.csr_array(sp.coo_array((values, (row, place)), shape=shape))
+        return _dense(matrix @ matrix.T)
+
     def state(self) -> State:
         return {
             "reference": self._reference,
@@ -211,6 +249,9 @@ class _Dense:
 
     def transform(self, rows: Sequence[str]) -> tuple[Matrix, Array]:
         return self._standardised(self._raw(rows))
+
+    def unseen(self, rows: Sequence[str]) -> Array:
+        return np.zeros((len(rows), len(rows)))
 
     def _standardised(self, raw: Array) -> tuple[Matrix, Array]:
         return (raw - self._mean) * self._factor, np.zeros(len(raw))
@@ -258,9 +299,46 @@ class _Embedding(_Dense):
         return super().restore(state)
 
 
+class _ZeroLabel(_Dense):
+    """The score in one column, ``weight`` times as large as others: its penalty is less by the square of it."""
+
+    def __init__(self, names: Sequence[str], source: Source, weight: float) -> None:
+        sources = [replace(source, encoder=name, layer=None) for name in names] or [source]
+        self._scores, self._weight = ZeroLabels(sources), weight
+        self._fingerprint: str | None = None
+
+    def _raw(self, rows: Sequence[str]) -> Array:
+        found = self._scores.fingerprint
+        if self._fingerprint not in (None, found):
+            raise InputError(
+                "zero-label scores are not those that the model was fitted with: an encoder's weights or the wild "
+                "types have changed; fit again"
+            )
+        self._fingerprint = found
+        return self._scores.scores(rows)[:, None]
+
+    def fit(self, rows: Sequence[str], scaled: bool) -> tuple[Matrix, Array]:
+        self._fingerprint = None
+        return super().fit(rows, scaled)
+
+    def _standardised(self, raw: Array) -> tuple[Matrix, Array]:
+        matrix, outside = super()._standardised(raw)
+        return self._weight * matrix, outside
+
+    def state(self) -> State:
+        assert self._fingerprint is not None  # a fitted block has scored something
+        return super().state() | {"fingerprint": from_text(self._fingerprint)}
+
+    def restore(self, state: State) -> Self:
+        self._fingerprint = to_text(state["fingerprint"])
+        return super().restore(state)
+
+
 def _specs(features: str | Sequence[str]) -> tuple[str, ...]:
     chosen = (features,) if isinstance(features, str) else tuple(features)
     for spec in chosen:
+        if spec.startswith(_OTHERS) and all(spec.removeprefix(_OTHERS).split(",")):
+            continue
         if spec not in SPECS:
             raise InputError(f"there are no features {spec!r}; choose from: {', '.join(SPECS)}")
     if not chosen or len(set(chosen)) < len(chosen):
@@ -270,6 +348,15 @@ def _specs(features: str | Sequence[str]) -> tuple[str, ...]:
 
 def needs_encoder(features: str | Sequence[str]) -> bool:
     """Whether an encoder is loaded for these features.
+
+    Raises:
+        InputError: if there are no such features.
+    """
+    return needs_vectors(features) or "zero-label" in _specs(features)
+
+
+def needs_vectors(features: str | Sequence[str]) -> bool:
+    """Whether the encoder's vectors are among these features.
 
     Raises:
         InputError: if there are no such features.
@@ -284,15 +371,23 @@ class Features:
         features: one of ``SPECS``, or several.
         source: where embeddings come from.
         scaled: whether a single one-hot block is scaled, too.
+        zero_label_weight: by what a zero-label score is enlarged beside other blocks.
 
     Raises:
         InputError: if there are no such features, or they need wild types and there are none.
     """
 
-    def __init__(self, features: str | Sequence[str], source: Source, scaled: bool = False) -> None:
+    def __init__(
+        self,
+        features: str | Sequence[str],
+        source: Source,
+        scaled: bool = False,
+        zero_label_weight: float = 1.0,
+    ) -> None:
         specs = _specs(features)
         self._scaled = scaled or len(specs) > 1
-        self._blocks: dict[str, _Block] = {spec: _block(spec, source) for spec in specs}
+        weight = zero_label_weight if len(specs) > 1 else 1.0
+        self._blocks: dict[str, _Block] = {spec: _block(spec, source, weight) for spec in specs}
 
     def fit(self, rows: Sequence[str]) -> Design:
         """Learn columns and scales from rows, and give their numbers."""
@@ -301,6 +396,11 @@ class Features:
     def transform(self, rows: Sequence[str]) -> Design:
         """Numbers of other rows in the same columns."""
         return _side_by_side([block.transform(rows) for block in self._blocks.values()])
+
+    def unseen(self, rows: Sequence[str]) -> Array:
+        """(n, n) products of rows in the directions that have no column; their squared lengths, the diagonal, are the
+        ``outside`` of :meth:`transform`'s design."""
+        return np.sum([block.unseen(rows) for block in self._blocks.values()], axis=0)
 
     def state(self) -> State:
         """What was learned, as arrays by name."""
@@ -313,9 +413,12 @@ class Features:
         return self
 
 
-def _block(spec: str, source: Source) -> _Block:
+def _block(spec: str, source: Source, zero_label_weight: float) -> _Block:
     if spec == "one-hot":
         return _OneHot()
+    if spec.startswith("zero-label"):
+        names = spec.removeprefix(_OTHERS).split(",") if spec.startswith(_OTHERS) else ()
+        return _ZeroLabel(names, source, zero_label_weight)
     return _Composition() if spec == "composition" else _Embedding(source, spec.endswith(":mutated"))
 
 

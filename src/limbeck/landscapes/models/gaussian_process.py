@@ -16,6 +16,7 @@ from limbeck.errors import InputError
 from limbeck.landscapes.models.base import Data, State, checked_data, hold_out, part, spread
 from limbeck.landscapes.models.features import Design
 from limbeck.landscapes.models.on_features import FeatureModel
+from limbeck.landscapes.models.posterior import Posterior
 
 __all__ = ["GaussianProcessModel"]
 
@@ -113,6 +114,19 @@ class GaussianProcessModel(FeatureModel):
             return mean
         return mean, self.spread_ * np.sqrt(np.maximum(0.0, variance) + self.hyperparameters_[3])
 
+    def posterior(self, X: Any) -> Posterior:
+        rows = self.fitted_rows(X)
+        design = self.features_.transform(rows)
+        known = _covariance(_Pairs.of(design, self.design_), self.hyperparameters_)
+        told = solve_triangular(self.factor_, known.T, lower=True, check_finite=False)
+        own = _covariance(_Pairs.within(design, self.features_.unseen(rows)), self.hyperparameters_)
+        size = self.spread_**2
+        return Posterior(
+            mean=known @ self.weights_ * self.spread_ + self.mean_,
+            covariance=size * (own - told.T @ told),
+            noise=size * float(self.hyperparameters_[3]),
+        )
+
     def state(self) -> State:
         below = np.tril_indices(len(self.factor_))
         fitted: State = {
@@ -150,15 +164,33 @@ class _Pairs:
         return _Pairs(self.distances[np.ix_(rows, rows)], self.products[np.ix_(rows, rows)])
 
     @classmethod
+    def within(cls, design: Design, unseen: Array) -> _Pairs:
+        """Those of a design's rows with each other, which may share letters that have no column: (n, n) ``unseen``
+        are the products of these."""
+        products = design.kernel() + unseen
+        lengths = np.diag(products)
+        return cls(np.maximum(0.0, lengths[:, None] + lengths - 2 * products), products)
+
+    @classmethod
     def of(cls, left: Design, right: Design) -> _Pairs:
         products = left.kernel(right)
-        distances = left.squared_lengths()[:, None] + right.squared_lengths() - 2 * products
-        return cls(np.maximum(0.0, distances) + left.outside[:, None] + right.outside, products)
+        # In place: with many candidates most of the time goes into moving such arrays.
+        distances = -2 * products
+        distances += left.squared_lengths()[:, None]
+        distances += right.squared_lengths()
+        np.maximum(0.0, distances, out=distances)
+        distances += left.outside[:, None]
+        distances += right.outside
+        return cls(distances, products)
 
 
 def _covariance(pairs: _Pairs, hyperparameters: Array) -> Array:
     smooth, squared_scale, linear, _ = hyperparameters
-    return smooth * np.exp(pairs.distances / (-2 * squared_scale)) + linear * pairs.products
+    covariance = pairs.distances / (-2 * squared_scale)
+    np.exp(covariance, out=covariance)
+    covariance *= smooth
+    covariance += linear * pairs.products
+    return covariance
 
 
 def _prior_variance(design: Design, hyperparameters: Array) -> Array:

@@ -26,6 +26,8 @@ class FeatureModel(Model):
     cache: str | None
     scaled: bool = False
     """Whether a single one-hot block is scaled, too."""
+    zero_label_weight: float = 1.0
+    """By what a zero-label score is enlarged beside other features."""
 
     def source(self) -> Source:
         """Where its embeddings come from."""
@@ -35,4 +37,4 @@ class FeatureModel(Model):
         return self.source().load() if needs_encoder(self.features) else None
 
     def _features(self) -> Features:
-        return Features(self.features, self.source(), self.scaled)
+        return Features(self.features, self.source(), self.scaled, self.zero_label_weight)

@@ -21,6 +21,7 @@ from limbeck.errors import InputError
 from limbeck.landscapes.models.base import Data, Model, State, checked_data, hold_out
 from limbeck.landscapes.networks.convolutions import ConvolutionalNetwork
 from limbeck.landscapes.networks.cost import Estimate
+from limbeck.landscapes.networks.losses import check_loss
 from limbeck.landscapes.networks.published import PUBLISHED, settings
 from limbeck.landscapes.networks.recurrent import RecurrentNetwork
 from limbeck.landscapes.networks.residues import CATEGORIES, encode
@@ -46,6 +47,8 @@ FEWEST_FOR_THREADS = 1e9
 work, and on a busy machine fifty times as long."""
 LARGEST_GRADIENT = 1.0
 """Norm to which the gradient of an LSTM is limited, which now and then explodes."""
+LEAST_SLOPE = 0.01
+"""In standard deviations of the scores for one of what a ranking network gives."""
 SAMPLED_STEPS = 8
 OPERATIONS_OF_ADAM = 4
 """For each parameter, in a step."""
@@ -56,7 +59,9 @@ FORWARD_AND_BACKWARD = 3
 class NetworkModel(Model):
     """A network trained on the scores alone.
 
-    Predictions are clipped to the range of the training scores, as in the paper. The standard deviation of a
+    Predictions are clipped to the range of the training scores, as in the paper; those of a ranking loss have no units
+    and get them from a rising line through the training rows, without clipping, which would make the best equal. The
+    standard deviation of a
     prediction is the root of the mean squared error on rows that were not fitted to: those of ``validation``, or
     those held out. A model that had neither has none.
 
@@ -73,6 +78,7 @@ class NetworkModel(Model):
     patience: int | None
     held_out: float
     standardise: bool
+    loss: str
     random_state: int
     device: str
     network_: Any
@@ -115,6 +121,7 @@ class NetworkModel(Model):
             InputError: if rows and scores don't belong together, a letter is no residue, or the checkpoint is
                 damaged.
         """
+        check_loss(self.loss)
         rows, scores = checked_data(X, y)
         self.width_ = len(rows[0])
         rows, scores, held = _divided(rows, scores, validation, self.held_out, self.random_state)
@@ -131,6 +138,8 @@ class NetworkModel(Model):
             self.epoch_ = train(
                 self.network_, examples, self._scaled(scores), self.training_settings(), watched, kept, shown
             )
+        if self.loss != "squared":
+            self._centre, self._scale = self._line(examples, scores)
         self.residual_ = math.nan if watched is None or held is None else _error(self._scores(watched[0]), held[1])
         return self
 
@@ -224,6 +233,7 @@ class NetworkModel(Model):
             weight_decays=tuple(self.weight_decays),
             patience=self.patience,
             random_state=self.random_state,
+            loss=self.loss,
         )
 
     def _device(self) -> str:
@@ -237,7 +247,15 @@ class NetworkModel(Model):
     def _scores(self, examples: Examples) -> NDArray[np.float64]:
         with self._threads_for(examples):
             raw = predict(self.network_, examples) * self._scale + self._centre
-        return np.clip(raw, self._low, self._high)
+        return np.clip(raw, self._low, self._high) if self.loss == "squared" else raw
+
+    def _line(self, examples: Examples, scores: NDArray[np.float64]) -> tuple[float, float]:
+        """Start and slope of the line from what a ranking network gives to scores; it rises whatever they say."""
+        with self._threads_for(examples):
+            raw = predict(self.network_, examples)
+        centred, spread = raw - raw.mean(), float(raw.std()) or 1.0
+        slope = max(float(np.mean(centred * scores)) / spread**2, LEAST_SLOPE * (float(scores.std()) or 1.0) / spread)
+        return float(scores.mean() - slope * raw.mean()), slope
 
     def _checkpoint(self, folder: Path, rows: list[str], scores: NDArray[np.float64], held: Data | None) -> Checkpoint:
         digest = hashlib.sha256(json.dumps([type(self).__name__, self.get_params()], sort_keys=True).encode())
@@ -305,6 +323,8 @@ class MaxPoolCNN(_CNN):
             weights of the best epoch; ``None`` to train to the end.
         held_out: share of the rows that is not fitted to if ``fit`` is given no validation data.
         standardise: whether the scores are brought to mean 0 and standard deviation 1 for training.
+        loss: ``"squared"``, or ``"pairwise"`` or ``"listwise"``, which see the order of a batch's scores alone
+            (:mod:`limbeck.landscapes.networks.losses`).
         random_state: seed of the weights, of the order of rows, and of what is held out.
         device: ``"cpu"``, ``"cuda"``, or ``"auto"`` for a GPU if there is one. On the CPU two fits with one
             ``random_state`` and one number of threads are the same.
@@ -322,6 +342,7 @@ class MaxPoolCNN(_CNN):
         patience: int | None = 5,
         held_out: float = 0.1,
         standardise: bool = True,
+        loss: str = "squared",
         random_state: int = 0,
         device: str = "auto",
     ) -> None:
@@ -334,6 +355,7 @@ class MaxPoolCNN(_CNN):
         self.patience = patience
         self.held_out = held_out
         self.standardise = standardise
+        self.loss = loss
         self.random_state = random_state
         self.device = device
 
@@ -358,6 +380,7 @@ class DilatedCNN(_CNN):
         patience: int | None = 5,
         held_out: float = 0.1,
         standardise: bool = True,
+        loss: str = "squared",
         random_state: int = 0,
         device: str = "auto",
     ) -> None:
@@ -371,6 +394,7 @@ class DilatedCNN(_CNN):
         self.patience = patience
         self.held_out = held_out
         self.standardise = standardise
+        self.loss = loss
         self.random_state = random_state
         self.device = device
 
@@ -400,6 +424,7 @@ class LinearMaxPoolCNN(_CNN):
         patience: int | None = 5,
         held_out: float = 0.1,
         standardise: bool = True,
+        loss: str = "squared",
         random_state: int = 0,
         device: str = "auto",
     ) -> None:
@@ -413,6 +438,7 @@ class LinearMaxPoolCNN(_CNN):
         self.patience = patience
         self.held_out = held_out
         self.standardise = standardise
+        self.loss = loss
         self.random_state = random_state
         self.device = device
 
@@ -446,6 +472,7 @@ class BiLSTM(NetworkModel):
         patience: int | None = 5,
         held_out: float = 0.1,
         standardise: bool = True,
+        loss: str = "squared",
         random_state: int = 0,
         device: str = "auto",
     ) -> None:
@@ -458,6 +485,7 @@ class BiLSTM(NetworkModel):
         self.patience = patience
         self.held_out = held_out
         self.standardise = standardise
+        self.loss = loss
         self.random_state = random_state
         self.device = device
 

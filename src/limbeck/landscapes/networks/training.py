@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from limbeck.errors import InputError
 from limbeck.files import whole
+from limbeck.landscapes.networks.losses import LOSSES
 from limbeck.progress import Progress
 
 __all__ = [
@@ -67,10 +68,11 @@ class Settings:
         epochs: how often each row is seen.
         learning_rates: of each group of parameters.
         weight_decays: of each group; decoupled from the gradient, relative to the learning rate.
-        patience: epochs without a smaller error on validation data after which training ends, with the weights of
+        patience: epochs without a smaller loss on validation data after which training ends, with the weights of
             the best epoch; ``None`` to train to the end.
         largest_gradient: norm above which the gradient is scaled down to it; ``None`` for no limit.
         random_state: seed of the order of rows.
+        loss: one of :data:`limbeck.landscapes.networks.losses.LOSSES`, within a batch.
     """
 
     batch_size: int
@@ -80,6 +82,7 @@ class Settings:
     patience: int | None = None
     largest_gradient: float | None = None
     random_state: int = 0
+    loss: str = "squared"
 
 
 @dataclass
@@ -196,7 +199,7 @@ def train(
     checkpoint: Checkpoint | None = None,
     progress: Progress | None = None,
 ) -> int:
-    """Fit a network to n rows by the mean squared error; its weights are the fitted ones afterwards.
+    """Fit a network to n rows by the settings' loss; its weights are the fitted ones afterwards.
 
     Args:
         scores: (n,)
@@ -229,7 +232,7 @@ def train(
         if passed > course.epoch:
             course.epoch = passed
             if stopping and validation is not None and settings.patience is not None:
-                _judge(network, validation, course, settings.patience)
+                _judge(network, validation, course, settings.patience, settings.loss)
         if checkpoint and (checkpoint.due or course.finished):
             checkpoint.write(network, optimiser, course)
     if course.best:
@@ -268,7 +271,7 @@ def train_step(
     """
     network.train()
     optimiser.zero_grad()
-    loss = (network(batch) - targets).square().mean()
+    loss = LOSSES[settings.loss](network(batch), targets)
     if not torch.isfinite(loss):
         raise InputError("the training loss is no longer a number; lower learning_rates, or set standardise=True")
     loss.backward()
@@ -278,10 +281,12 @@ def train_step(
     return loss.item()
 
 
-def _judge(network: Network, validation: tuple[Examples, NDArray[np.float64]], course: _Course, patience: int) -> None:
+def _judge(
+    network: Network, validation: tuple[Examples, NDArray[np.float64]], course: _Course, patience: int, loss: str
+) -> None:
     """Note whether the weights are the best so far, and whether to stop."""
     examples, scores = validation
-    error = float(np.mean((predict(network, examples) - scores) ** 2))
+    error = float(LOSSES[loss](torch.from_numpy(predict(network, examples)), torch.from_numpy(scores)))
     if error < course.best_error:
         course.best_error, course.best_epoch = error, course.epoch
         course.best = {name: value.detach().clone() for name, value in network.state_dict().items()}

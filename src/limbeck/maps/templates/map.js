@@ -99,7 +99,7 @@ function resize() {
   zoom = smallest * before.zoom;
   left = width / 2 - before.x * zoom;
   top_ = height / 2 - before.y * zoom;
-  request();
+  draw(); // at once: a canvas of a new size is black
 }
 
 function fit() {
@@ -395,5 +395,6 @@ function themed() {
 if (data.column !== null) legend();
 resize();
 themed();
+draw(); // not in the next frame: a page that is printed or opened in the background has none
 dark.addEventListener("change", themed);
 new ResizeObserver(resize).observe(canvas);

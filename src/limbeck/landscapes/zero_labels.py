@@ -1,0 +1,167 @@
+"""Scores of variants without a single measurement: how much less likely than the wild type an encoder finds them.
+
+An encoder that offers ``log_probabilities`` says which residues it expects at each position of a protein. Read off the
+wild type, that scores every substitution, and mutations are added up (Meier et al. 2021, doi:10.1101/2021.07.09.450648,
+"masked marginals")::
+
+    score(variant) = sum over mutated positions i of  log p_i(mutant residue) - log p_i(wild type's residue)
+
+What p is, is the encoder's own business: ESM-2 and context libraries mask the residue, UniRep has seen only those
+before it, homology profiles and the student (which learned from them) say what relatives have there. With ``masked``
+the wild type's residue is replaced by ``X`` first, for every encoder; it costs as many proteins as there are
+positions.
+
+A distribution over residues knows nothing of stops, deletions and insertions. A deleted residue, and each from a stop
+codon on, counts as the least likely one would; an inserted one as one of 20.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from limbeck.encoders import Encoder
+from limbeck.errors import InputError
+from limbeck.landscapes.assay import GAP, STOP, expressed
+from limbeck.landscapes.vectors import Source, nearest_wild_types
+from limbeck.residues import RESIDUES, UNKNOWN_ID, to_ids
+
+__all__ = ["HasLikelihoods", "ZeroLabels", "has_likelihoods", "site_scores"]
+
+PASSES_AT_ONCE = 64
+"""Masked copies of a protein handed to an encoder in one call."""
+
+Array = NDArray[np.float64]
+
+_SITES: dict[tuple[str, str, bool, str], Array] = {}
+
+
+@runtime_checkable
+class HasLikelihoods(Protocol):
+    """An encoder with a distribution over residues."""
+
+    def log_probabilities(self, sequences: list[str]) -> list[NDArray[np.float32]]:
+        """For each protein (length, 20) natural logarithms, in the order of ``limbeck.residues.RESIDUES``."""
+        ...
+
+
+def has_likelihoods(encoder: Encoder) -> bool:
+    """Whether an encoder can score variants without labels."""
+    return isinstance(encoder, HasLikelihoods)
+
+
+def site_scores(encoder: Encoder, proteins: Sequence[str], masked: bool = False) -> list[Array]:
+    """Log-likelihood ratio of each residue at each position against the protein's own: each (length, 20), in nats.
+
+    Zero for the protein's own residue, and in the whole row of an ``X``, which is compared with nothing. The process
+    remembers them.
+
+    Args:
+        masked: hide each residue, by an ``X``, from the prediction of its own position.
+
+    Raises:
+        InputError: if the encoder has no distribution over residues.
+    """
+    if not isinstance(encoder, HasLikelihoods):
+        raise InputError(
+            f"encoder {encoder.name} has no probabilities of residues, so it scores nothing without labels; use "
+            "limbeck-9m, limbeck-contexts, UniRep, ESM-2 or a homology profile"
+        )
+    keys = [(encoder.fingerprint, encoder.precision, masked, protein) for protein in proteins]
+    # In one call: a homology search loads its whole database for each.
+    if new := [protein for key, protein in zip(keys, proteins, strict=True) if key not in _SITES]:
+        found = [_masked(encoder, each) for each in new] if masked else encoder.log_probabilities(new)
+        for protein, logs in zip(new, found, strict=True):
+            _SITES[encoder.fingerprint, encoder.precision, masked, protein] = _ratios(protein, logs)
+    return [_SITES[key] for key in keys]
+
+
+def _ratios(protein: str, logs: NDArray[np.floating]) -> Array:
+    ids = to_ids(protein)
+    known = ids != UNKNOWN_ID
+    own = logs[np.arange(len(ids)), np.where(known, ids, 0)]
+    return np.where(known[:, None], logs - own[:, None], 0.0).astype(np.float64)
+
+
+def _masked(encoder: HasLikelihoods, protein: str) -> Array:
+    rows = []
+    for start in range(0, len(protein), PASSES_AT_ONCE):
+        places = range(start, min(start + PASSES_AT_ONCE, len(protein)))
+        found = encoder.log_probabilities([f"{protein[:i]}X{protein[i + 1 :]}" for i in places])
+        rows += [logs[i] for i, logs in zip(places, found, strict=True)]
+    return np.asarray(rows, np.float64)
+
+
+class ZeroLabels:
+    """Scores of variants by one encoder, or by the average of several.
+
+    An average is that of the log-likelihood ratios themselves, in nats: a variant's score does not depend on which
+    others are scored beside it.
+
+    Args:
+        sources: the encoders, with the wild types (aligned with the rows) that variants are compared with.
+        masked: see :func:`site_scores`.
+
+    Raises:
+        InputError: if there is no encoder, or one has no wild type.
+    """
+
+    def __init__(self, sources: Sequence[Source], masked: bool = False) -> None:
+        if not sources or any(not source.wild_types for source in sources):
+            raise InputError("zero-label scores compare variants with their wild type; give wild_types")
+        self._sources, self._masked = sources, masked
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) over all that determines the scores, wild types included."""
+        encoders = [source.load().fingerprint for source in self._sources]
+        parts = [*encoders, str(self._masked), *self._sources[0].wild_types]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    def scores(self, rows: Sequence[str]) -> Array:
+        """(n,) mean log-likelihood ratio of each row against the wild type that it is nearest to, in nats.
+
+        Raises:
+            InputError: if an encoder has no distribution over residues.
+        """
+        wild_types = self._sources[0].wild_types
+        parents = nearest_wild_types(rows, wild_types)
+        proteins = [expressed(wild_type) for wild_type in wild_types]
+        sites = [site_scores(source.load(), proteins, self._masked) for source in self._sources]
+        result = np.zeros(len(rows))
+        for number in np.unique(parents):
+            chosen = np.flatnonzero(parents == number)
+            table = self._table(np.mean([each[number] for each in sites], axis=0), wild_types[number])
+            result[chosen] = _summed(table, [rows[i] for i in chosen], wild_types[number])
+        return result
+
+    @staticmethod
+    def _table(sites: Array, wild_type: str) -> Array:
+        """Scores of letters, gap and stop at each column: (width, 256), by ASCII code; an ``X`` scores nothing."""
+        visible = wild_type.split(STOP, 1)[0]
+        residues = [column for column, letter in enumerate(visible) if letter != GAP]
+        table = np.zeros((len(wild_type), 256))
+        letters = np.frombuffer(RESIDUES.encode(), np.uint8)
+        table[:, letters] = -np.log(len(RESIDUES))
+        if residues:
+            table[np.ix_(residues, letters)] = sites
+            table[np.ix_(residues, [ord(GAP), ord(STOP)])] = sites.min(axis=1, keepdims=True)
+        return table
+
+
+def _summed(table: Array, rows: Sequence[str], wild_type: str) -> Array:
+    """(n,) sum of a table's entries over the columns where rows differ from their wild type."""
+    codes = np.frombuffer("".join(rows).encode("ascii"), np.uint8).reshape(len(rows), len(wild_type))
+    own = np.frombuffer(wild_type.encode("ascii"), np.uint8)
+    entries = table[np.arange(len(wild_type)), codes]
+    result: Array = np.where(codes != own, entries, 0.0).sum(axis=1)
+    return result
+
+
+def forget() -> None:
+    """Drop all scores that this process keeps."""
+    _SITES.clear()
