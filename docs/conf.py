@@ -72,15 +72,18 @@ def keep_colons(app: Sphinx, what: str, name: str, thing: object, options: objec
 
 
 def as_on_a_code_host(app: Sphinx, document: nodes.document) -> None:
-    """A link to a folder leads to its README.md; pages outside of docs/ are reached by links, not by the navigation."""
+    """A link to a folder leads to its README.md, or is no link; pages outside of docs/ are not in the navigation."""
     if not app.env.docname.startswith("docs/"):
         app.env.metadata[app.env.docname]["orphan"] = True
-    for link in document.findall(pending_xref):
+    for link in list(document.findall(pending_xref)):
         if link["reftype"] != "myst":
             continue
-        page = os.path.normpath(os.path.join(os.path.dirname(link["refdoc"]), link["reftarget"], "README"))
+        folder = os.path.normpath(os.path.join(os.path.dirname(link["refdoc"]), link["reftarget"]))
+        page = os.path.join(folder, "README")
         if page in app.env.found_docs:
             link["refdomain"], link["reftarget"], link["reftargetid"] = "doc", page, None
+        elif link.get("refdomain") is None and (Path(app.srcdir) / folder).is_dir():
+            link.replace_self(link.children)
 
 
 def link_notebook(app: Sphinx, page: str, source: list[str]) -> None:

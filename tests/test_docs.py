@@ -171,7 +171,7 @@ def test_formats_page(proteins: Path) -> None:
 
 
 def test_no_page_is_forgotten() -> None:
-    """``search.md`` is run in test_search.py, the tutorials in test_tutorials.py, the others here."""
+    """Two are run in the tests of their verbs (search, propose), tutorials in test_tutorials.py, the others here."""
     pages = [str(page.relative_to(ROOT)) for page in sorted((ROOT / "docs").glob("*.md"))]
     assert [page for page in pages if python_blocks(page)] == [
         f"docs/{name}.md"
@@ -182,6 +182,7 @@ def test_no_page_is_forgotten() -> None:
             "fine-tuning",
             "formats",
             "landscape",
+            "propose",
             "search",
             "serving",
             "student-folder",
