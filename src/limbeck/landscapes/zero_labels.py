@@ -137,7 +137,7 @@ class ZeroLabels:
         for number in np.unique(parents).tolist():
             chosen = np.flatnonzero(parents == number)
             table = self._table(np.mean([each[number] for each in sites], axis=0), wild_types[number])
-            result[chosen] = _summed(table, [rows[i] for i in chosen], wild_types[number])
+            result[chosen] = _summed(table, [rows[i] for i in chosen.tolist()], wild_types[number])
         return result
 
     @staticmethod
