@@ -112,7 +112,7 @@ class EsmEncoder(TransformerEncoder):
     @cached_property
     def _masked_model(self) -> tuple[Any, int]:
         """The whole network with its head, and the token that masks: loaded when it is first needed."""
-        model, missing = self._load(self._folder, "EsmForMaskedLM", {})
+        model, missing = self._load_as(self._folder, "EsmForMaskedLM", {})
         if lacking := sorted(name for name in missing if name.startswith("lm_head.")):
             raise InputError(
                 f"{self._folder}: the weights lack {lacking[0]!r}, and name no masked residues; copy the whole model"

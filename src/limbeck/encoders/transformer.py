@@ -301,18 +301,15 @@ class TransformerEncoder(ResidueEncoder):
         tokenizer = load_tokenizer(folder, self.tokenizer_class, **self.tokenizer_options)
         return read_tokens(folder, tokenizer, self.spellings, self.prefixes)
 
-    def _load(
-        self, folder: Path, model_class: str | None = None, options: Mapping[str, Any] | None = None
-    ) -> tuple[Any, set[str]]:
-        """The model in float32 on the CPU, and the weights that the files lack and the features do without.
+    def _load(self, folder: Path) -> tuple[Any, set[str]]:
+        """The model in float32 on the CPU, and the weights that the files lack and the features do without."""
+        return self._load_as(folder, self.model_class, self.model_options)
 
-        Args:
-            model_class: another class of transformers than the features'.
-            options: for that class.
-        """
+    def _load_as(self, folder: Path, model_class: str, options: Mapping[str, Any]) -> tuple[Any, set[str]]:
+        """The same as one of transformers' classes, with options for that class."""
         import torch
 
-        loader = self._transformers(model_class or self.model_class)
+        loader = self._transformers(model_class)
         try:
             with quiet():
                 model, report = loader.from_pretrained(
@@ -322,7 +319,7 @@ class TransformerEncoder(ResidueEncoder):
                     weights_only=True,
                     output_loading_info=True,
                     dtype=torch.float32,
-                    **(self.model_options if options is None else options),
+                    **options,
                 )
         except Exception as error:
             # Damaged weights surface as errors of many libraries; what they have in common is the remedy.

@@ -18,7 +18,7 @@ codon on, counts as the least likely one would; an inserted one as one of 20.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -74,7 +74,8 @@ def site_scores(encoder: Encoder, proteins: Sequence[str], masked: bool = False)
     keys = [(encoder.fingerprint, encoder.precision, masked, protein) for protein in proteins]
     # In one call: a homology search loads its whole database for each.
     if new := [protein for key, protein in zip(keys, proteins, strict=True) if key not in _SITES]:
-        found = [_masked(encoder, each) for each in new] if masked else encoder.log_probabilities(new)
+        found: Iterable[NDArray[np.floating]]
+        found = (_masked(encoder, each) for each in new) if masked else encoder.log_probabilities(new)
         for protein, logs in zip(new, found, strict=True):
             _SITES[encoder.fingerprint, encoder.precision, masked, protein] = _ratios(protein, logs)
     return [_SITES[key] for key in keys]
@@ -133,10 +134,10 @@ class ZeroLabels:
         proteins = [expressed(wild_type) for wild_type in wild_types]
         sites = [site_scores(source.load(), proteins, self._masked) for source in self._sources]
         result = np.zeros(len(rows))
-        for number in np.unique(parents):
+        for number in np.unique(parents).tolist():
             chosen = np.flatnonzero(parents == number)
             table = self._table(np.mean([each[number] for each in sites], axis=0), wild_types[number])
-            result[chosen] = _summed(table, [rows[i] for i in chosen], wild_types[number])
+            result[chosen] = _summed(table, [rows[i] for i in chosen.tolist()], wild_types[number])
         return result
 
     @staticmethod
@@ -148,8 +149,9 @@ class ZeroLabels:
         letters = np.frombuffer(RESIDUES.encode(), np.uint8)
         table[:, letters] = -np.log(len(RESIDUES))
         if residues:
-            table[np.ix_(residues, letters)] = sites
-            table[np.ix_(residues, [ord(GAP), ord(STOP)])] = sites.min(axis=1, keepdims=True)
+            columns = np.array(residues)[:, None]
+            table[columns, letters] = sites
+            table[columns, [ord(GAP), ord(STOP)]] = sites.min(axis=1, keepdims=True)
         return table
 
 
