@@ -142,7 +142,10 @@ def draw(groups: dict[Key, dict[Key, list[dict[str, Any]]]], path: Path) -> None
             count = next(iter(group.values()))[0]["n"]
             seen = "one-hot" if features == "one-hot" else "limbeck-9m"
             axes[i, j].set_title(f"{landscape}, {count:,} candidates, {seen}", fontsize=9)
-    figure.supxlabel(f"plates of {PLATE}", fontsize=10)
+    for j in range(len(columns)):
+        lowest = [axes[i, j] for i in range(len(rows)) if axes[i, j].axison][-1:]
+        for ax in lowest:
+            ax.set_xlabel(f"plates of {PLATE}")
     figure.supylabel("best score found: mean over repeats, 95 % interval", fontsize=10)
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=6, fontsize=8, frameon=False)
     figure.savefig(path, dpi=110)
