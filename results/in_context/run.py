@@ -187,14 +187,14 @@ def _interval(values: np.ndarray, random: np.random.Generator) -> dict[str, Any]
 def table(rows: list[dict[str, Any]]) -> str:
     """Markdown: Spearman and NDCG with intervals, and how much Spearman exceeds that of the ridges."""
     text = [
-        "| labels | method | Spearman | NDCG | less one-hot ridge | less one-hot + embedding |",
-        "|--:|---|---|---|---|---|",
+        "| labels | method | proteins | Spearman | NDCG | less one-hot ridge | less one-hot + embedding |",
+        "|--:|---|--:|---|---|---|---|",
     ]
     for row in (row for row in rows if row["metric"] == "spearman"):
         ndcg = next(
             r for r in rows if r["metric"] == "ndcg" and (r["labels"], r["method"]) == (row["labels"], row["method"])
         )
-        cells = [str(row["labels"]), row["method"], _cell(row), _cell(ndcg)]
+        cells = [str(row["labels"]), row["method"], str(row["proteins"]), _cell(row), _cell(ndcg)]
         cells += [_cell(row.get(f"less {other}"), "+") for other in (ONE_HOT, AUGMENTED)]
         text.append("| " + " | ".join(cells) + " |")
     return "\n".join(text) + "\n"
