@@ -165,12 +165,19 @@ def test_only_the_rest_is_computed(fasta: Path, tmp_path: Path) -> None:
     assert "resumed" in str(summary)
 
 
+def in_bf16() -> FakeEncoder:
+    encoder = FakeEncoder()
+    encoder.precision = "bf16"
+    return encoder
+
+
 @pytest.mark.usefixtures("small_pieces")
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"encoder": FakeEncoder("other")}, r"another encoder \(fake there, other now\);"),
         ({"encoder": FakeEncoder(scale=2)}, "another weights or layer of the encoder;"),
+        ({"encoder": in_bf16()}, r"another precision \(f32 there, bf16 now\);"),
         ({"dtype": "float16"}, r"another dtype \(float32 there, float16 now\);"),
         ({"per_residue": True}, "another choice between proteins and residues"),
         ({"batch_tokens": 99}, r"another batch size \(512 tokens there, 99 now\);"),
