@@ -94,6 +94,15 @@ def test_verdict_page(capsys: pytest.CaptureFixture[str]) -> None:
     assert "not needed" in capsys.readouterr().out.splitlines()[-1]
 
 
+def test_few_labels_page() -> None:
+    scope: dict[str, Any] = {}
+    for block in python_blocks("docs/few-labels.md"):
+        exec(block, scope)
+    assert np.isfinite(scope["ratios"]).all()
+    for name in ("augmented", "in_context", "ranker"):
+        assert np.isfinite(scope[name].predict(scope["variants"])).all()
+
+
 def test_choosing_data_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from limbeck.distillation.corpus import write_corpus
 
@@ -179,6 +188,7 @@ def test_no_page_is_forgotten() -> None:
             "choosing-data",
             "embedding",
             "encoders",
+            "few-labels",
             "fine-tuning",
             "formats",
             "landscape",

@@ -418,3 +418,13 @@ def test_the_docs(folder, tmp_path, monkeypatch):
     for name in ("rank", "mutations", "sequence", "mean", "uncertainty", "why"):
         assert f"`{name}`" in text
         assert name in scope["plate"].table
+
+
+def test_the_page_of_the_documentation(folder, tmp_path, monkeypatch):
+    page = (Path(__file__).parents[1] / "docs/propose.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    (tmp_path / "report").symlink_to(folder.parent)
+    monkeypatch.chdir(tmp_path)
+    scope = {}
+    exec(block, scope)
+    assert len(scope["plate"].table) == 24
