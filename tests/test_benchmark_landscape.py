@@ -55,6 +55,7 @@ def little_data(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
+@pytest.mark.slow
 def test_benchmark_writes_a_report_for_each_and_one_table(little_data: Path, tmp_path: Path) -> None:
     output = tmp_path / "benchmark"
     (row,) = benchmark_landscapes(output, only=["ube4b"], data=little_data)

@@ -72,6 +72,7 @@ def test_a_new_encoder_is_one_new_file(proteins: Path, tmp_path: Path, monkeypat
         encoders._families.cache_clear()
 
 
+@pytest.mark.slow
 def test_landscape_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with gzip.open(ROOT / "datasets/dms_nn4dms/pab1.csv.gz", "rt") as file:

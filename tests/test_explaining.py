@@ -136,6 +136,7 @@ def test_a_model_without_features_is_explained_in_one_hot_space():
         attribution.values("magic", assay.rows[0])
 
 
+@pytest.mark.slow
 def test_check_refits_and_compares_with_random_removals():
     assay = toy()
     model = RidgeModel("one-hot").fit(assay.rows, assay.scores)

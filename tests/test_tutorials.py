@@ -28,7 +28,7 @@ def commands(page: Path) -> list[list[str]]:
 def test_commands_have_these_options(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for arguments in commands(page):
         try:
-            cli._parser().parse_args(arguments)
+            cli.parser().parse_args(arguments)
         except SystemExit as end:
             if end.code:
                 pytest.fail(f"limbeck {shlex.join(arguments)}: {capsys.readouterr().err}")
