@@ -44,7 +44,7 @@ def test_commands_are_found() -> None:
 def masked(text: str) -> str:
     """Without what differs from machine to machine: figures, times, and lines of progress."""
     text = re.sub(r"^[^:]+: [\d.,]+ (% )?of [\d,]+ .*\n", "", text, flags=re.MULTILINE)
-    text = re.sub(r"^(speed|time) .*", r"\1", text, flags=re.MULTILINE)
+    text = re.sub(r"^(speed|time|spent on) .*", r"\1", text, flags=re.MULTILINE)
     return re.sub(r"[-+]?\d[\d,.]*", "0", text)
 
 

@@ -114,13 +114,16 @@ class Summary:
         if self.residues_per_second:
             rows["speed"] = f"{self.residues_per_second:,.0f} residues/s, {100 * self.padding:.1f} % padding"
         rows["time"] = f"{_duration(self.seconds)}, {self.peak_memory / 2**20:,.0f} MB of memory at most"
-        rows["time"] += "".join(f"\n{'':16} {100 * part:5.1f} % {name}" for name, part in self._shares())
+        if shares := self._shares():
+            rows["spent on"] = ", ".join(f"{name} {share:.0%}" for name, share in shares)
         rows["output"] = self.output + (" (was there already, nothing to do)" if self.nothing_to_do else "")
         return "\n".join(f"{name:<16} {value}" for name, value in rows.items())
 
     def _shares(self) -> list[tuple[str, float]]:
+        """The stages that took half a percent of the time or more, the longest first."""
         total = sum(self.stages.values())
-        return [] if self.nothing_to_do else [(name, seconds / total) for name, seconds in self.stages.items()]
+        found = [] if self.nothing_to_do else [(name, seconds / total) for name, seconds in self.stages.items()]
+        return sorted((pair for pair in found if pair[1] >= 0.005), key=lambda pair: -pair[1])
 
 
 def embed(
