@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from limbeck.commands.shared import layer, say
+from limbeck.commands.shared import given, layer, say
 
 __all__ = ["add", "run"]
 
@@ -94,7 +94,6 @@ def run(options: argparse.Namespace) -> None:
     from limbeck.search import build_index
     from limbeck.search.about import described, index_name
 
-    loading = {name: value for name in _LOADING if (value := getattr(options, name)) is not None}
     output = options.output or index_name(options.inputs)
     manifest = build_index(
         options.inputs,
@@ -106,7 +105,7 @@ def run(options: argparse.Namespace) -> None:
         engine=options.engine,
         dtype=options.dtype,
         centre=options.centre,
-        loading=loading,
+        loading=given(options, *_LOADING),
         progress=not options.quiet,
     )
     if not options.quiet:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from limbeck.commands.shared import LANDSCAPE, need, say
@@ -80,9 +79,9 @@ def run(options: argparse.Namespace) -> None:
     need("landscape", *LANDSCAPE)
     from limbeck.landscapes import explain, predict, saturate
     from limbeck.landscapes.predicting import check_output, write_table
+    from limbeck.landscapes.trained import model_folder
 
-    model = Path(options.model)
-    model = model / "model" if (model / "report.json").exists() else model
+    model = model_folder(options.model)
     shown = not options.quiet
     reading = reading_of(options)
     if (options.saturate is None) == (options.variants is None):

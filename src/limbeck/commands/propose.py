@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from limbeck.commands.predict import add_reading, reading_of
-from limbeck.commands.shared import LANDSCAPE, need, say
+from limbeck.commands.shared import LANDSCAPE, given, need, say
 from limbeck.errors import InputError
 
 __all__ = ["add", "run"]
@@ -70,20 +69,20 @@ def run(options: argparse.Namespace) -> None:
     need("landscape", *LANDSCAPE)
     from limbeck.landscapes import propose
     from limbeck.landscapes.plates import Plan
+    from limbeck.landscapes.trained import model_folder
 
-    model = Path(options.model)
-    model = model / "model" if (model / "report.json").exists() else model
+    model = model_folder(options.model)
     if (options.saturate is None) == (options.candidates is None):
         raise InputError("give either a file of candidates or --saturate")
-    given = {name: getattr(options, name) for name in _OF if getattr(options, name) is not None}
-    for name in given:
+    of_strategy = given(options, *_OF)
+    for name in of_strategy:
         if options.strategy != _OF[name]:
             raise InputError(f"--{name} is of --strategy {_OF[name]}, not of {options.strategy}; leave it out")
     found = propose(
         model,
         options.candidates,
         options.output,
-        plan=Plan(options.plate, options.strategy, per_position=options.per_position, **given),
+        plan=Plan(options.plate, options.strategy, per_position=options.per_position, **of_strategy),
         wild_type=options.saturate or None,
         measured=options.measured,
         progress=not options.quiet,

@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import Any
 
-from limbeck.commands.shared import layer, say
+from limbeck.commands.shared import given, layer, say
 from limbeck.errors import InputError
 
 __all__ = ["add", "run"]
@@ -88,8 +88,8 @@ def run(options: argparse.Namespace) -> None:
         without_self=options.no_self,
         min_similarity=least,
         min_reliability=trust,
-        loading={name: value for name in _ENCODER if (value := getattr(options, name)) is not None},
-        columns={name: value for name in _COLUMNS if (value := getattr(options, name)) is not None},
+        loading=given(options, *_ENCODER),
+        columns=given(options, *_COLUMNS),
         progress=not options.quiet,
     )
     if not options.quiet:

@@ -6,10 +6,11 @@ import argparse
 import importlib.util
 import shutil
 import sys
+from typing import Any
 
 from limbeck.errors import InputError
 
-__all__ = ["LANDSCAPE", "in_millions", "integers", "layer", "need", "need_pytorch", "say", "size", "width"]
+__all__ = ["LANDSCAPE", "given", "in_millions", "integers", "layer", "need", "need_pytorch", "say", "size", "width"]
 
 
 LANDSCAPE = ("pandas", "sklearn", "scipy", "jinja2", "matplotlib", "Bio")
@@ -18,6 +19,11 @@ LANDSCAPE = ("pandas", "sklearn", "scipy", "jinja2", "matplotlib", "Bio")
 def need(extra: str, *modules: str) -> None:
     if missing := [name for name in modules if importlib.util.find_spec(name) is None]:
         raise InputError(f"this needs {', '.join(missing)}; pip install 'limbeck[{extra}]'")
+
+
+def given(options: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """Those of the options that were given."""
+    return {name: value for name in names if (value := getattr(options, name)) is not None}
 
 
 def need_pytorch() -> None:

@@ -14,7 +14,7 @@ from limbeck.landscapes.assay import Assay
 from limbeck.landscapes.models import Model
 from limbeck.landscapes.models.saved import load_model, load_training, save
 
-__all__ = ["Trained", "open_trained", "save_trained"]
+__all__ = ["Trained", "model_folder", "open_trained", "save_trained"]
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,12 @@ def save_trained(model: Model, folder: str | os.PathLike[str], assay: Assay, nam
         },
     }
     save(model, Path(folder), meta, (assay.rows, assay.scores))
+
+
+def model_folder(folder: str | os.PathLike[str]) -> Path:
+    """Where the model is, of a folder that holds one or of a report's."""
+    path = Path(folder)
+    return path / "model" if (path / "report.json").exists() else path
 
 
 def open_trained(folder: str | os.PathLike[str]) -> Trained:

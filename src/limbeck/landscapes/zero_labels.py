@@ -30,7 +30,7 @@ from limbeck.landscapes.assay import GAP, STOP, expressed
 from limbeck.landscapes.vectors import Source, nearest_wild_types
 from limbeck.residues import RESIDUES, UNKNOWN_ID, to_ids
 
-__all__ = ["HasLikelihoods", "ZeroLabels", "has_likelihoods", "site_scores"]
+__all__ = ["HasLikelihoods", "ZeroLabels", "has_likelihoods", "ratios", "site_scores"]
 
 PASSES_AT_ONCE = 64
 """Masked copies of a protein handed to an encoder in one call."""
@@ -77,11 +77,17 @@ def site_scores(encoder: Encoder, proteins: Sequence[str], masked: bool = False)
         found: Iterable[NDArray[np.floating]]
         found = (_masked(encoder, each) for each in new) if masked else encoder.log_probabilities(new)
         for protein, logs in zip(new, found, strict=True):
-            _SITES[encoder.fingerprint, encoder.precision, masked, protein] = _ratios(protein, logs)
+            _SITES[encoder.fingerprint, encoder.precision, masked, protein] = ratios(protein, logs)
     return [_SITES[key] for key in keys]
 
 
-def _ratios(protein: str, logs: NDArray[np.floating]) -> Array:
+def ratios(protein: str, logs: NDArray[np.floating]) -> Array:
+    """Log-likelihood ratio of each residue at each position against the protein's own, (length, 20), in nats; zero in
+    the whole row of an ``X``.
+
+    Args:
+        logs: (length, 20) log-probabilities of the residues.
+    """
     ids = to_ids(protein)
     known = ids != UNKNOWN_ID
     own = logs[np.arange(len(ids)), np.where(known, ids, 0)]

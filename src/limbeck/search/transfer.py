@@ -106,8 +106,6 @@ class Calibrated:
     voters: int
     transfer: Calibration
     hits: Calibration
-    several: bool
-    """Whether a protein may have several labels: then all that got votes are annotations, else only the first."""
     report: dict[str, Any]
 
 
@@ -128,6 +126,7 @@ def calibrate(
     """
     truth = [split_label(labels[row]) for row in sample.tolist()]
     near = [[split_label(labels[row]) if row >= 0 else [] for row in line] for line in rows.tolist()]
+    # Where a protein may have several labels, all that got votes are annotations, else only the first.
     several = any(len(own) > 1 for own in truth)
     half = len(sample) // 2
     choices = [count for count in VOTERS if count <= max(1, rows.shape[1])]
@@ -146,7 +145,7 @@ def calibrate(
         "calibration_error": calibration_error(predicted, second[1]),
         "table": reliability_table(predicted, second[1]),
     }
-    return Calibrated(voters, fit(*every), fit(*_hit_examples(truth, near, similarities)), several, report)
+    return Calibrated(voters, fit(*every), fit(*_hit_examples(truth, near, similarities)), report)
 
 
 def _outcomes(annotations: list[Annotation], truth: list[str], several: bool) -> list[tuple[Annotation, bool]]:

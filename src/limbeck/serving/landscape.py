@@ -18,7 +18,7 @@ from limbeck.landscapes.assay import GAP, STOP, Assay
 from limbeck.landscapes.naming import variant_name
 from limbeck.landscapes.predicting import ALIKE, Seen
 from limbeck.landscapes.reading import UNNAMED, read_variants
-from limbeck.landscapes.trained import open_trained
+from limbeck.landscapes.trained import model_folder, open_trained
 from limbeck.landscapes.vectors import forget
 from limbeck.residues import RESIDUES
 from limbeck.serving.refusals import Refusal
@@ -50,9 +50,7 @@ class Landscape:
     """
 
     def __init__(self, folder: str | Path) -> None:
-        folder = Path(folder)
-        folder = folder / "model" if (folder / "report.json").exists() else folder
-        self._trained = open_trained(folder)
+        self._trained = open_trained(model_folder(folder))
         self._training = self._trained.assay
         self._seen = Seen(self._training)
         self._with_sd = True

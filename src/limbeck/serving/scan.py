@@ -14,7 +14,8 @@ from limbeck.figures import in_short
 from limbeck.landscapes.assay import GAP, STOP
 from limbeck.landscapes.effects import GROUPS, STRONGEST, Effects
 from limbeck.landscapes.pictures import heat_map, heat_numbers
-from limbeck.residues import RESIDUES
+from limbeck.landscapes.zero_labels import ratios
+from limbeck.residues import RESIDUES, UNKNOWN_ID, to_ids
 
 __all__ = ["Scan", "likelihood_ratios"]
 
@@ -97,12 +98,10 @@ def likelihood_ratios(sequence: str, log_probabilities: NDArray[np.float32], enc
     Returns:
         The scan; no values where the protein has an ``X``.
     """
-    table = log_probabilities.astype(np.float64).T
-    values = np.full(table.shape, np.nan)
-    for position, residue in enumerate(sequence):
-        if residue in RESIDUES:
-            values[:, position] = table[:, position] - table[RESIDUES.index(residue), position]
-            values[RESIDUES.index(residue), position] = np.nan
+    ids = to_ids(sequence)
+    known = ids != UNKNOWN_ID
+    values = np.where(known, ratios(sequence, log_probabilities.astype(np.float64)).T, np.nan)
+    values[ids[known], np.flatnonzero(known)] = np.nan
     return Scan(
         by="likelihood",
         name=encoder,

@@ -12,15 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limbeck.encoders import Encoder
+from limbeck.landscapes.zero_labels import has_likelihoods
 from limbeck.residues import InvalidResidue, clean
 from limbeck.serving.batching import Batcher
 from limbeck.serving.metrics import Metrics
-from limbeck.serving.neighbours import Annotation, Hit, Index
 from limbeck.serving.refusals import Refusal
 from limbeck.serving.scan import Scan, likelihood_ratios
 from limbeck.serving.settings import PROTEIN_TOKENS, Settings
 
 if TYPE_CHECKING:
+    from limbeck.search import Annotation, Hit, Index
     from limbeck.serving.landscape import Landscape, Placed
 
 __all__ = ["Service"]
@@ -69,7 +70,7 @@ class Service:
 
     @property
     def has_likelihoods(self) -> bool:
-        return hasattr(self.encoder, "log_probabilities")
+        return has_likelihoods(self.encoder)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

@@ -8,7 +8,9 @@ from limbeck.encoders import load
 from limbeck.encoders.registry import folder_config
 from limbeck.encoders.student import student_folder
 from limbeck.errors import InputError
-from limbeck.serving.neighbours import encoder_of_index, open_index
+from limbeck.search import open_index
+from limbeck.search.folder import read_manifest
+from limbeck.search.queries import encoder_of
 from limbeck.serving.service import Service
 from limbeck.serving.settings import Settings
 
@@ -38,7 +40,7 @@ def open_service(
         InputError: if one of them cannot be loaded.
     """
     if encoder is None and precision == "auto" and index is not None:
-        loaded = encoder_of_index(index, device=device, threads=threads)
+        loaded = encoder_of(read_manifest(index), device=device, threads=threads)
     else:
         loaded = load(encoder, precision=precision, device=device, threads=threads)
     landscape = None
