@@ -25,6 +25,7 @@ from limbeck.distributed.dataset import DONE, Plan, clear, finish, read_plan, wh
 from limbeck.distributed.engine import Cluster, Resources, cluster
 from limbeck.distributed.places import Folder, InputFile, input_files
 from limbeck.embedding.settings import differences
+from limbeck.embedding.summary import as_table, changes, numbers
 from limbeck.errors import InputError
 from limbeck.progress import Progress
 
@@ -55,23 +56,20 @@ class Summary:
     seconds: float
 
     def __str__(self) -> str:
-        changes = (f"{letter} {count:,}" for letter, count in sorted(self.letters.items()))
         rows = {
             "files": f"{self.files:,}" + (f" ({self.others:,} others passed over)" if self.others else ""),
             "proteins": f"{self.proteins:,}",
             "residues": f"{self.residues:,}",
-            "letters changed": ", ".join(changes) or "none",
+            "letters changed": changes(self.letters),
         }
         if self.skipped:
             rows["skipped"] = f"{self.skipped:,} records, listed in {_SKIPPED}"
-        rows["encoder"] = (
-            f"{self.encoder}, {self.dimension:,} numbers for each {'residue' if self.per_residue else 'protein'}"
-        )
+        rows["encoder"] = numbers(self.encoder, self.dimension, self.per_residue)
         if self.resumed:
             rows["resumed"] = f"{self.resumed:,} parts were there already"
         rows["time"] = f"{self.seconds:,.1f} s"
         rows["output"] = f"{self.output}, {self.parts:,} parts, each seen to be whole"
-        return "\n".join(f"{name:<16} {value}" for name, value in rows.items())
+        return as_table(rows)
 
 
 def embed(

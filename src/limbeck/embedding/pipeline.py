@@ -38,6 +38,7 @@ from limbeck.embedding.settings import differences, settings_of
 from limbeck.embedding.shards import Shard
 from limbeck.embedding.source import Input, Source, stem
 from limbeck.embedding.stores import detect_format, format_of, read_metadata, size_on_disk, write_table
+from limbeck.embedding.summary import as_table, changes, numbers
 from limbeck.embedding.vectors import vectors_of
 from limbeck.encoders import Encoder, load
 from limbeck.errors import InputError
@@ -95,11 +96,9 @@ class Summary:
     ``"pooling"``, ``"encoding"`` (what an encoder does that tells no more), ``"writing"`` and ``"the rest"``."""
 
     def __str__(self) -> str:
-        shape = f"{self.dimension:,} numbers for each {'residue' if self.per_residue else 'protein'}"
         rows = {"part": self.shard} if self.shard else {}
         rows |= {"proteins": f"{self.proteins:,}", "residues": f"{self.residues:,}"}
-        changes = (f"{letter} {count:,}" for letter, count in sorted(self.letters.items()))
-        rows["letters changed"] = ", ".join(changes) or "none"
+        rows["letters changed"] = changes(self.letters)
         rows["in windows"] = f"{self.windowed:,} long proteins" if self.windowed else "none"
         rows["duplicates"] = "none"
         if self.duplicates:
@@ -108,7 +107,7 @@ class Summary:
             rows["renamed"] = f"{self.renamed:,} proteins with the id of an earlier one"
         if self.skipped:
             rows["skipped"] = f"{self.skipped:,} records, listed in {self.skipped_list}"
-        rows["encoder"] = f"{self.encoder}, {shape}"
+        rows["encoder"] = numbers(self.encoder, self.dimension, self.per_residue)
         if self.resumed:
             rows["resumed"] = f"{self.resumed:,} residues were computed before"
         if self.residues_per_second:
@@ -117,7 +116,7 @@ class Summary:
         if shares := self._shares():
             rows["spent on"] = ", ".join(f"{name} {share:.0%}" for name, share in shares)
         rows["output"] = self.output + (" (was there already, nothing to do)" if self.nothing_to_do else "")
-        return "\n".join(f"{name:<16} {value}" for name, value in rows.items())
+        return as_table(rows)
 
     def _shares(self) -> list[tuple[str, float]]:
         """The stages that took half a percent of the time or more, the longest first."""
