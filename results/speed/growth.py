@@ -1,6 +1,6 @@
 """Time and memory of ``limbeck embed`` against the number of proteins and against their length.
 
-    python results/speed/growth.py
+    python results/speed/growth.py --output results/speed/amx
 
 Random proteins, each run in a process of its own. Each run is written to ``growth.json`` at once, and
 the same command goes on from there. Then draws ``growth-number.svg`` and ``growth-length.svg``.
@@ -26,7 +26,7 @@ from limbeck.residues import RESIDUES
 
 HERE = Path(__file__).parent
 COUNTS = {
-    "limbeck-9m": ((50, 350), (10, 30, 100, 300, 1_000)),
+    "limbeck-9m": ((50, 350), (10, 100, 1_000, 10_000, 100_000)),
     "composition": ((10, 50), (100, 1_000, 10_000, 100_000, 1_000_000)),
 }
 """Lengths and numbers of proteins. ``composition`` costs next to nothing, and so shows the pipeline alone."""

@@ -1,6 +1,6 @@
-"""The default model in int8: how fast, and how close to f32?
+"""The default model in int8: how fast, and how close to its usual precision (bf16 where it is fast, else f32)?
 
-    python results/speed/int8.py --proteome examples/mycoplasma_genitalium.fasta.gz
+    python results/speed/int8.py --proteome examples/mycoplasma_genitalium.fasta.gz --output results/speed/amx
 
 Every product with weights (convolutions, linear maps) gets weights rounded to int8 for each filter, and inputs rounded
 to int8 within the range that they have on other proteins. Compared are seconds of processor time of one thread, and
@@ -101,9 +101,10 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     texts = [record.text for record in read_records(options.proteome) if 100 <= len(record.text) <= 400]
     calibration, proteins = texts[:CALIBRATION], texts[CALIBRATION : CALIBRATION + options.proteins]
-    encoders = {name: load_student(options=Options(precision="f32", threads=1)) for name in ("f32", "int8")}
+    usual = load_student().precision
+    encoders = {name: load_student(options=Options(precision=usual, threads=1)) for name in (usual, "int8")}
     graph = int8_graph(encoders["int8"], ranges(encoders["int8"], calibration))
-    encoders["int8"]._models["combined"] = compile_graph(graph, "f32", 1, measured=True)
+    encoders["int8"]._models["combined"] = compile_graph(graph, usual, 1, measured=True)
     seconds: dict[str, list[float]] = {name: [] for name in encoders}
     vectors = {}
     for number in range(options.rounds + 1):
@@ -118,9 +119,9 @@ def main(arguments: list[str] | None = None) -> None:
         "microseconds_per_residue": {name: 1e6 * float(np.median(s)) / residues for name, s in seconds.items()},
         "all_seconds": seconds,
         "product_rate": {name: product_rate(name, 1, clock=time.process_time) for name in encoders},
-        "neighbour_rank_correlation": neighbour_ranks(vectors["f32"], vectors["int8"]),
+        "neighbour_rank_correlation": neighbour_ranks(vectors[usual], vectors["int8"]),
         "largest_relative_difference": float(
-            np.abs(vectors["int8"] - vectors["f32"]).max() / np.abs(vectors["f32"]).max()
+            np.abs(vectors["int8"] - vectors[usual]).max() / np.abs(vectors[usual]).max()
         ),
     }
     print(json.dumps(result, indent=1))

@@ -1,12 +1,13 @@
 """Processor seconds from the start of Python to the first batch, without and with the compiled network in the cache.
 
-    python results/speed/startup.py
+    python results/speed/startup.py --output results/speed/amx
 
 One thread, medians of several processes each. Wall time is ``limbeck speed --start-up``. Writes ``startup.json``.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import statistics
@@ -43,6 +44,9 @@ def measured(cache: Path) -> list[float]:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, default=HERE)
+    options = parser.parse_args()
     result = {}
     with tempfile.TemporaryDirectory() as folder:
         runs = {
@@ -52,7 +56,7 @@ def main() -> None:
     for name, found in runs.items():
         result[name] = dict(zip(PARTS, map(statistics.median, zip(*found, strict=True)), strict=True))
         result[name]["all"] = statistics.median(map(sum, found))
-    with whole(HERE / "startup.json") as partial:
+    with whole(options.output / "startup.json") as partial:
         partial.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result, indent=1))
 

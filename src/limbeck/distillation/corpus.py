@@ -19,8 +19,11 @@ from limbeck.residues import PAD_ID, RESIDUES, UNKNOWN_ID, to_ids
 
 __all__ = ["CROP_LENGTHS", "Batch", "BatchDraw", "Corpus", "write_corpus"]
 
-CROP_LENGTHS = (128, 256, 384, 512)
+CROP_LENGTHS = (64, 128, 256, 384, 512)
 """Every batch has one of these lengths: shapes that never change can be compiled."""
+SHORT_CROPS = 0.1
+"""Share of the batches that are crops of the shortest length from proteins of any length. Short proteins are few in
+nature and many in the laboratory; without such crops a student hardly sees a residue whose neighbours are missing."""
 MINIMUM_LENGTH = 40
 _ROWS = ("ids", "mask", "hidden", "residues", "profiles", "proteins", "starts", "families")
 _LETTERS = np.frombuffer((RESIDUES + "X").encode(), dtype=np.uint8)
@@ -197,7 +200,7 @@ class BatchDraw:
 
     With ``pairs`` up to half of a batch are pairs from one family, for contrast; the rest are single proteins. A
     protein is cropped to the longest of ``CROP_LENGTHS`` that it fills. How often a length occurs follows from the
-    residues that the corpus has at it.
+    residues that the corpus has at it, but for :data:`SHORT_CROPS`.
 
     Args:
         corpus: where to draw from.
@@ -232,16 +235,26 @@ class BatchDraw:
             votes = 1.0 / np.maximum(sizes, 1)[corpus.families]
         bucket = np.maximum(np.searchsorted(CROP_LENGTHS, corpus.lengths, side="right") - 1, 0)
         self._singles = [np.flatnonzero(usable & (bucket == b)) for b in range(len(CROP_LENGTHS))]
+        # Pieces of 64 residues of two long relatives would seldom be pieces of the same place.
+        longest = [0, *range(2, len(CROP_LENGTHS) + 1)]
         self._pairs = [
-            self._family_members(np.flatnonzero(usable & (bucket >= b) & (bucket <= b + 1)))
+            self._family_members(np.flatnonzero(usable & (bucket >= b) & (bucket <= longest[b])))
             for b in range(len(CROP_LENGTHS))
         ]
         weight = np.array([votes[s].sum() * length for s, length in zip(self._singles, CROP_LENGTHS, strict=True)])
         if not weight.sum():
             kind = "validation" if validation else "training"
             raise InputError(f"the corpus has no {kind} protein of at least {MINIMUM_LENGTH} residues")
-        self._probability = weight / weight.sum()
+        self._probability = (1 - SHORT_CROPS) * weight / weight.sum()
         self._votes = [votes[s] / votes[s].sum() if by_family and len(s) else None for s in self._singles]
+        # Proteins that fill longer crops join the shortest ones, with their share of the votes.
+        short, longer = self._singles[0], np.flatnonzero(usable & (bucket > 0))
+        masses = np.array([self._probability[0], SHORT_CROPS if len(longer) else 0.0])
+        self._probability[0] += SHORT_CROPS
+        if len(longer):
+            parts = [m * votes[s] / max(votes[s].sum(), 1e-300) for m, s in zip(masses, (short, longer), strict=True)]
+            self._singles[0], joined = np.concatenate([short, longer]), np.concatenate(parts)
+            self._votes[0] = joined / joined.sum()
 
     def _family_members(self, proteins: NDArray[np.int64]) -> list[NDArray[np.int64]]:
         order = proteins[np.argsort(self.corpus.families[proteins], kind="stable")]

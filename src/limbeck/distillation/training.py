@@ -182,7 +182,7 @@ class _Run:
         if policy := list(self.choice.parameters()):
             groups.append({"params": policy, "weight_decay": 0.0})
         optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=True)
-        # Four lengths of crops, with and without gradients.
+        # Five lengths of crops, with and without gradients.
         torch._dynamo.config.cache_size_limit = max(64, torch._dynamo.config.cache_size_limit)
         module: Any = torch.compile(self.distiller, dynamic=False) if config.compile else self.distiller
         self.model, self.optimizer = fabric.setup(module, optimizer)
