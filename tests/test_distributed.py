@@ -21,6 +21,7 @@ from fake_encoder import random_proteins, write_fasta
 from limbeck import InputError, cli
 from limbeck.distributed import embed, engine, run
 from limbeck.distributed.blocks import Limits, Reading, blocks
+from limbeck.distributed.places import Folder
 
 PROTEINS = [*random_proteins(60, seed=2), ("twin", random_proteins(60, seed=2)[40][1])]
 
@@ -111,7 +112,9 @@ def test_the_result_is_that_of_one_machine(folder: Path, per_residue: bool, dtyp
 
 
 def test_uris_and_single_files(folder: Path) -> None:
-    inputs = [f"file://{folder}/deep", str(folder / "b.fasta")]
+    # Signs that mean something in a URI.
+    (folder / "deep" / "c.csv").rename(folder / "deep" / "c 100%+#.csv")
+    inputs = [f"file://{folder}/deep/", str(folder / "b.fasta")]
     summary = embed(inputs, f"file://{folder.parent}/out", encoder="one-hot", progress=False)
     assert (summary.files, summary.parts) == (2, 2)
     expected = [id for id, _ in PROTEINS[20:] + PROTEINS[:20]]
@@ -213,6 +216,37 @@ def test_a_worker_with_another_encoder_stops_the_run(folder: Path, monkeypatch: 
         go(folder)
 
 
+def test_a_part_that_cannot_be_written_stops_the_run_in_one_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = Folder._write
+
+    def full(self: Folder, name: str, content: Any) -> None:
+        if name == "part-0000002.parquet":
+            raise OSError(28, "No space left on device")
+        write(self, name, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Folder, "_write", full)
+        with pytest.raises(InputError, match=r"out: cannot be used \(.*No space left on device\); check it"):
+            go(folder)
+    assert go(folder).resumed > 0
+
+
+def test_a_plan_that_cannot_be_read_is_not_called_damaged(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    go(folder)
+    out = folder.parent / "out"
+
+    def gone(self: Any, *arguments: Any, **options: Any) -> Any:
+        raise OSError("AWS Error NETWORK_CONNECTION during GetObject operation")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Folder, "_read", gone)
+        with pytest.raises(InputError, match="out: does not answer"):
+            go(folder)
+    (out / "_plan.parquet").unlink()
+    with pytest.raises(InputError, match="its plan is damaged"):
+        go(folder)
+
+
 def test_other_folders_are_left_alone(folder: Path) -> None:
     (folder.parent / "out").mkdir()
     (folder.parent / "out" / "mine.txt").write_text("mine")
@@ -229,6 +263,7 @@ def test_other_folders_are_left_alone(folder: Path) -> None:
         (["in", "--engine", "ray"], "name them, the output with -o"),
         (["in/b.fasta", "--workers", "2"], "--workers goes with --engine ray only"),
         (["nowhere", "-o", "out", "--engine", "ray"], "nowhere: no such file or folder"),
+        (["s3://id:key@bucket/in", "-o", "out", "--engine", "ray"], "a key in a URI would be written into the dataset"),
         (["oddity://x/y", "-o", "out", "--engine", "ray"], "give a path, or a URI"),
         (["in/b.fasta", "in/b.fasta", "-o", "out", "--engine", "ray"], "is named twice"),
         (["in", "-o", "out", "--engine", "ray", "--encoder", "nothing"], "no encoder is called 'nothing'"),

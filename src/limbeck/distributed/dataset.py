@@ -93,9 +93,10 @@ def read_plan(folder: Folder) -> Plan | None:
         if [name for name in names if not name.startswith((_BLOCKS, f".{_BLOCKS}", f".{_MANIFEST}"))]:
             raise InputError(f"{folder.name} is there already and is no dataset of limbeck; choose another output")
         return None
+    manifest, table = folder.read(_MANIFEST), folder.read(_BLOCKS)
     try:
-        content = json.loads(folder.read(_MANIFEST))
-        blocks = pq.read_table(pa.BufferReader(folder.read(_BLOCKS))).cast(_BLOCK_SCHEMA).to_pylist()
+        content = json.loads(manifest or b"")
+        blocks = pq.read_table(pa.BufferReader(table or b"")).cast(_BLOCK_SCHEMA).to_pylist()
         content |= {"limits": Limits(**content["limits"]), "files": [InputFile(**file) for file in content["files"]]}
         return Plan(**content, blocks=blocks)
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException):
@@ -171,8 +172,11 @@ def finish(folder: Folder, plan: Plan) -> None:
 
 
 def _is_whole(folder: Folder, number: int, block: Mapping[str, Any], schema: pa.Schema) -> bool:
+    file = folder.open(part_name(number))
+    if file is None:
+        return False
     try:
-        with folder.system.open_input_file(folder.path(part_name(number))) as file:
+        with file:
             found = pq.ParquetFile(file)
             groups = [found.metadata.row_group(index).column(0).statistics for index in range(found.num_row_groups)]
     except (OSError, pa.ArrowException):

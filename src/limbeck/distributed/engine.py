@@ -279,16 +279,10 @@ class _Worker:
             vectors = vectors_of(
                 self._encoder, sequences, self._settings["dtype"], self._per_residue, names.__getitem__
             )
+            all_vectors = _of_all(vectors, sequences, places, self._per_residue)
+            write_part(self._folder, row["part"], block, row["start"], all_vectors, self._schema)
         except InputError as error:
             return _table(_WRITTEN, error=str(error))
-        write_part(
-            self._folder,
-            row["part"],
-            block,
-            row["start"],
-            _of_all(vectors, sequences, places, self._per_residue),
-            self._schema,
-        )
         return _table(_WRITTEN, part=row["part"], residues=block.residues)
 
 

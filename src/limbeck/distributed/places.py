@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 import uuid
@@ -10,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import pyarrow as pa
 from pyarrow import fs
@@ -19,6 +21,19 @@ from limbeck.errors import InputError
 from limbeck.records import stem_of
 
 __all__ = ["Folder", "InputFile", "input_files", "on_this_disk"]
+
+# Arrow gives an S3 that is reached by URI no second try when it asks for patience (503), but thirty when it is silent,
+# which takes minutes. Five with growing pauses bridge a busy store, and a wrong endpoint is told within half a minute.
+_S3_ATTEMPTS = 5
+# As Arrow names the errors of S3, or as S3 itself does.
+_NO_ANSWER = ("NETWORK_CONNECTION", "curlCode")
+_DENIED = (
+    "ACCESS_DENIED",
+    "INVALID_ACCESS_KEY_ID",
+    "SIGNATURE_DOES_NOT_MATCH",
+    "InvalidAccessKeyId",
+    "HTTP status 403",
+)
 
 
 @dataclass(frozen=True)
@@ -47,18 +62,20 @@ def input_files(inputs: Sequence[str | os.PathLike[str]]) -> tuple[list[InputFil
         with _plain_errors(text):
             info = system.get_file_info(path)
         if info.type == fs.FileType.NotFound:
+            _require_bucket(text, system, path)
             raise InputError(f"{text}: no such file or folder; check the path")
         if info.type == fs.FileType.File:
             files.append(_input_file(text, info))
             continue
-        root, _, query = text.rstrip("/").partition("?")
+        root, _, query = text.partition("?")
+        is_uri = "://" in text
         with _plain_errors(text):
             found = system.get_file_info(fs.FileSelector(path, recursive=True))
         for info in sorted(found, key=lambda info: str(info.path)):
             inside = str(info.path)[len(path) :].lstrip("/")
             if info.type != fs.FileType.File or any(part[0] in "._" for part in inside.split("/")):
                 continue
-            name = f"{root}/{inside}" + (f"?{query}" if query else "")
+            name = f"{root.rstrip('/')}/{quote(inside) if is_uri else inside}" + (f"?{query}" if query else "")
             # An ending that tells neither format nor compression.
             if stem_of(inside) == os.path.basename(inside):
                 others.append(name)
@@ -106,9 +123,15 @@ class Folder:
             self.system.create_dir(self._path, recursive=True)
 
     def names(self) -> list[str]:
-        """Names of the files and folders in it; none if it is not there."""
+        """Names of the files and folders in it; none if it is not there.
+
+        Raises:
+            InputError: if its bucket is not there, and may not be made.
+        """
         with _plain_errors(self.name):
             found = self.system.get_file_info(fs.FileSelector(self._path, allow_not_found=True))
+        if not found and "allow_bucket_creation=true" not in self.name.lower():
+            _require_bucket(self.name, self.system, self._path)
         return sorted(str(info.base_name) for info in found)
 
     def path(self, name: str) -> str:
@@ -116,7 +139,15 @@ class Folder:
         return f"{self._path}/{name}"
 
     def write(self, name: str, content: bytes | pa.Buffer) -> None:
-        """Write a file that appears whole or not at all."""
+        """Write a file that appears whole or not at all.
+
+        Raises:
+            InputError: if it cannot be written.
+        """
+        with _plain_errors(self.name):
+            self._write(name, content)
+
+    def _write(self, name: str, content: bytes | pa.Buffer) -> None:
         if not isinstance(self.system, fs.LocalFileSystem):
             # A store of objects shows one when it is closed.
             with self.system.open_output_stream(self.path(name)) as stream:
@@ -130,31 +161,70 @@ class Folder:
         finally:
             temporary.unlink(missing_ok=True)
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str) -> bytes | None:
+        """What a file holds; ``None`` if it is not there."""
+        with _plain_errors(self.name):
+            try:
+                return self._read(name)
+            except FileNotFoundError:
+                return None
+
+    def _read(self, name: str) -> bytes:
         with self.system.open_input_stream(self.path(name), compression=None) as stream:
             return bytes(stream.read())
 
+    def open(self, name: str) -> pa.NativeFile | None:
+        """A file to be read anywhere in; ``None`` if it is not there."""
+        with _plain_errors(self.name):
+            try:
+                return self.system.open_input_file(self.path(name))
+            except FileNotFoundError:
+                return None
+
     def remove(self, name: str) -> None:
-        self.system.delete_file(self.path(name))
+        with _plain_errors(self.name):
+            self.system.delete_file(self.path(name))
 
 
 def _resolve(text: str) -> tuple[fs.FileSystem, str]:
     if "://" not in text:
         return fs.LocalFileSystem(), os.path.abspath(text)
-    try:
+    if re.match(r"\w+://[^/?#]*:[^/?#]*@", text):
+        raise InputError(
+            "a key in a URI would be written into the dataset; take it out, and give it by AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY"
+        )
+    # Without a region Arrow may ask S3 for it here.
+    with _plain_errors(text, "give a path, or a URI like s3://bucket/folder"):
         system, path = fs.FileSystem.from_uri(text)
-    except (pa.ArrowException, ValueError, OSError) as error:
-        raise InputError(f"{text}: {_line(error)}; give a path, or a URI like s3://bucket/folder") from None
+    if system.type_name == "s3":
+        # What a copy in another process is made of; the address has no option for this.
+        _, (options,) = system.__reduce__()
+        strategy = fs.AwsStandardS3RetryStrategy(max_attempts=_S3_ATTEMPTS)
+        system = fs.S3FileSystem(**{**options, "retry_strategy": strategy})
     return system, path.rstrip("/")
 
 
+def _require_bucket(name: str, system: fs.FileSystem, path: str) -> None:
+    """Arrow says nothing of a bucket that is not there, only that nothing is in it."""
+    if system.type_name != "s3":
+        return
+    bucket = path.partition("/")[0]
+    with _plain_errors(name):
+        info = system.get_file_info(bucket)
+    if info.type == fs.FileType.NotFound:
+        raise InputError(f"{name}: there is no bucket {bucket!r}; check its name and the endpoint, or create it")
+
+
 @contextmanager
-def _plain_errors(name: str) -> Iterator[None]:
+def _plain_errors(name: str, advice: str = "check it and your access to it") -> Iterator[None]:
     try:
         yield
     except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{name}: cannot be reached ({_line(error)}); check it and your access to it") from None
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
+        reason = " ".join(str(error).split())[:200]
+        problem = "cannot be used"
+        if any(word in reason for word in _DENIED):
+            problem, advice = "access is denied", "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY or AWS_PROFILE"
+        elif any(word in reason for word in _NO_ANSWER):
+            problem, advice = "does not answer", "check the network and the endpoint (AWS_ENDPOINT_URL)"
+        raise InputError(f"{name}: {problem} ({reason}); {advice}") from None
