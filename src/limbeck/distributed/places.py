@@ -22,8 +22,8 @@ from limbeck.records import stem_of
 
 __all__ = ["Folder", "InputFile", "input_files", "on_this_disk"]
 
-# Arrow gives an S3 that is reached by URI no second try when it asks for patience (503), but thirty when it is silent,
-# which takes minutes. Five with growing pauses bridge a busy store, and a wrong endpoint is told within half a minute.
+# By itself Arrow asks a silent S3 thirty times and more, which takes minutes. Five times with growing pauses bridge a
+# busy store, too, and a wrong endpoint is told within half a minute.
 _S3_ATTEMPTS = 5
 # As Arrow names the errors of S3, or as S3 itself does.
 _NO_ANSWER = ("NETWORK_CONNECTION", "curlCode")
