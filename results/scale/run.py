@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 from limbeck.distributed.blocks import Limits, Reading, blocks
+from limbeck.embedding.index import Index
 from limbeck.residues import RESIDUES
 
 HERE = Path(__file__).parent
@@ -35,6 +36,16 @@ def reading_rate(proteins: int, length: int) -> float:
             assert block.digest
             assert block.id_digests
         return proteins / (time.process_time() - started)
+
+
+def index_bytes(proteins: int) -> float:
+    """Bytes on disk for each protein of the index that every run, and so every part of ``--shard``, builds."""
+    with tempfile.TemporaryDirectory() as folder, Index(Path(folder)) as index:
+        for number in range(proteins):
+            # All different; what is kept of a sequence is as long for each.
+            index.add(f"UniRef50_A0A{number:07d}", "".join(RESIDUES[int(digit)] for digit in str(number)))
+        index.finish()
+        return sum(path.stat().st_size for path in Path(folder).iterdir()) / proteins
 
 
 def main() -> None:
@@ -72,7 +83,8 @@ def main() -> None:
         "mb_of_a_part": block / options.length * dimension * 2 / 1e6,
         "gb_of_memory_of_the_driver_for_ids": options.proteins * (16 + 16 + 8) / 1e9,
         "gb_that_one_h5_file_adds": options.proteins * 450 / 1e9,
-        "parts_at_which_reading_costs_as_much_as_computing": core_hours / (2 * read_hours),
+        "gb_of_disk_for_the_index_of_one_part": options.proteins * index_bytes(100_000) / 1e9,
+        "parts_at_which_reading_alone_costs_as_much_as_computing": core_hours / (2 * read_hours),
         "megabytes_per_second_written_by_the_cluster": pooled * 1e3 / (core_hours / options.cores * 3600),
     }
     (HERE / "scale.json").write_text(json.dumps(found, indent=1) + "\n")
