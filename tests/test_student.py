@@ -1,10 +1,13 @@
 """The default model as it runs: without PyTorch, in windows, in several precisions."""
 
 import json
+import os
 import pickle
 import shutil
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +15,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import limbeck
+from limbeck.encoders import graph_cache
 from limbeck.encoders.registry import Options
 from limbeck.encoders.student import DEFAULT_NAME, StudentEncoder, load_student, random_student
 from limbeck.errors import InputError
@@ -190,3 +194,74 @@ def test_damaged_compiled_graph_is_compiled_again(tmp_path, monkeypatch):
     # Read back, not compiled a third time.
     monkeypatch.setattr(StudentEncoder, "_graph", None)
     np.testing.assert_array_equal(random_student(Options(threads=1)).encode(["MKTAYIAK"]), before)
+
+
+def graph_file(folder, number, *, days, size=10):
+    """A compiled graph of somebody else's, last used so many days ago."""
+    path = folder / f"{number:064x}.blob"
+    path.write_bytes(bytes(size))
+    return aged(path, days)
+
+
+def aged(path, days):
+    os.utime(path, (time.time() - days * 86_400,) * 2)
+    return path
+
+
+def test_compiled_graphs_that_nobody_uses_are_removed_when_one_is_written(tmp_path, monkeypatch):
+    monkeypatch.setenv("LIMBECK_CACHE", str(tmp_path))
+    unused, in_use = graph_file(tmp_path, 1, days=31), graph_file(tmp_path, 2, days=29)
+    of_a_killed_process = aged(graph_file(tmp_path, 3, days=0).rename(tmp_path / f"{3:064x}.blob.partial"), 2)
+    being_written = graph_file(tmp_path, 4, days=0).rename(tmp_path / f"{4:064x}.blob.1f.partial")
+    (tmp_path / "homology").mkdir()
+    (tmp_path / "model.blob").write_text("the user's own")
+    not_ours = [aged(tmp_path / name, 400) for name in ("homology", "model.blob")]
+    random_student(Options(threads=1)).encode(["MKTAYIAK"])
+    assert not unused.exists()
+    assert not of_a_killed_process.exists()
+    assert all(path.exists() for path in (in_use, being_written, *not_ours))
+
+
+def test_compiled_graphs_have_a_bounded_size(tmp_path, monkeypatch):
+    monkeypatch.setenv("LIMBECK_CACHE", str(tmp_path))
+    monkeypatch.setattr(graph_cache, "MOST_BYTES", 100)
+    oldest, old, last = (graph_file(tmp_path, days, days=days, size=40) for days in (3, 2, 1))
+    graph_cache.keep("f" * 64, bytes(20))
+    assert (oldest.exists(), old.exists(), last.exists()) == (False, True, True)
+    # The one that was asked for stays, whatever its size.
+    graph_cache.keep("e" * 64, bytes(1000))
+    assert [path.name for path in tmp_path.iterdir()] == [f"{'e' * 64}.blob"]
+
+
+def test_a_compiled_graph_that_is_read_is_in_use(tmp_path, monkeypatch):
+    monkeypatch.setenv("LIMBECK_CACHE", str(tmp_path))
+    random_student(Options(threads=1)).encode(["MKTAYIAK"])
+    (graph,) = tmp_path.glob("*.blob")
+    aged(graph, 400)
+    random_student(Options(threads=1)).encode(["MKTAYIAK"])
+    graph_cache.keep("f" * 64, b"")
+    assert graph.exists()
+
+
+def test_a_compiled_graph_that_cannot_be_removed_is_no_error(tmp_path, monkeypatch):
+    def refuse(path, missing_ok=False):
+        asked.append(path)
+        raise PermissionError(13, "Permission denied")
+
+    asked = []
+    monkeypatch.setenv("LIMBECK_CACHE", str(tmp_path))
+    unused = graph_file(tmp_path, 1, days=31)
+    monkeypatch.setattr(Path, "unlink", refuse)
+    assert random_student(Options(threads=1)).encode(["MKTAYIAK"]).shape == (1, 384)
+    assert unused in asked
+    assert unused.exists()
+
+
+def test_processes_that_write_the_same_compiled_graph_leave_one_that_is_whole(tmp_path, monkeypatch):
+    monkeypatch.setenv("LIMBECK_CACHE", str(tmp_path))
+    size = 4_000_000
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda i: graph_cache.keep("f" * 64, bytes([i]) * size), range(32)))
+    (graph,) = tmp_path.iterdir()
+    content = graph.read_bytes()
+    assert content == content[:1] * size

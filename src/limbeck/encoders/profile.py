@@ -32,8 +32,8 @@ from numpy.typing import NDArray
 
 from limbeck.encoders.base import Encoder, OnBatch, cleaned
 from limbeck.encoders.contexts import SHIPPED_NAME, Library, ProfileReader, read_library
+from limbeck.encoders.graph_cache import cache_directory
 from limbeck.encoders.registry import EncoderInfo, Family, Options, fingerprint
-from limbeck.encoders.student import cache_directory
 from limbeck.errors import InputError
 from limbeck.homology import mmseqs
 from limbeck.homology.database import RelativesDatabase

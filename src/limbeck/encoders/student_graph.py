@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,15 +17,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from limbeck.encoders import minimal_filtering
-from limbeck.files import whole
+from limbeck.encoders import graph_cache, minimal_filtering
 from limbeck.residues import PAD_ID
 
 __all__ = [
     "Operator",
     "Weights",
     "block_graph",
-    "cache_directory",
     "cached_graph",
     "compile_graph",
     "network_graph",
@@ -201,15 +197,16 @@ def cached_graph(build: Callable[[], Any], name: str, precision: str, threads: i
     digest = hashlib.sha256(key)
     for module in (__file__, minimal_filtering.__file__):
         digest.update(Path(module).read_bytes())
+    entry = digest.hexdigest()
     # No home, or a read-only one, only costs the compilation at each start; so does a file that cannot be used.
     with suppress(OSError, RuntimeError):
-        compiled = np.fromfile(cache_directory() / f"{digest.hexdigest()}.blob", dtype=np.uint8)
-        return core.import_model(ov.Tensor(compiled), "CPU", _properties(precision, threads))
+        compiled = np.fromfile(graph_cache.kept(entry), dtype=np.uint8)
+        found = core.import_model(ov.Tensor(compiled), "CPU", _properties(precision, threads))
+        graph_cache.used(entry)
+        return found
     graph = compile_graph(build(), precision, threads)
     with suppress(OSError, RuntimeError):
-        cache_directory().mkdir(parents=True, exist_ok=True)
-        with whole(cache_directory() / f"{digest.hexdigest()}.blob") as partial:
-            partial.write_bytes(graph.export_model().getvalue())
+        graph_cache.keep(entry, graph.export_model().getvalue())
     return graph
 
 
@@ -251,16 +248,3 @@ def timed_operators(
     }
     steps = ((step, step.real_time.total_seconds()) for step in request.get_profiling_info())
     return [Operator(step.node_type, seconds, moved.get(step.node_name, 0)) for step, seconds in steps if seconds]
-
-
-def cache_directory() -> Path:
-    """Where compiled graphs are kept: ``$LIMBECK_CACHE``, else the user's cache folder."""
-    if chosen := os.environ.get("LIMBECK_CACHE"):
-        return Path(chosen)
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "limbeck"
