@@ -3,9 +3,11 @@ from __future__ import annotations
 import errno
 import gzip
 import io
+import os
 import random
 import re
 import shutil
+import subprocess
 import sys
 import tracemalloc
 from collections.abc import Callable
@@ -488,8 +490,108 @@ def test_progress_bar_on_a_terminal(
     limbeck.embed(fasta, tmp_path / "a.h5", encoder=FakeEncoder(pause=0.01), batch_tokens=512)
     captured = capsys.readouterr()
     bars = captured.err.split("\r")
-    assert any(re.search(r"embedding +\d+% .* residues, \d+ of 150 proteins, .*residues/s, .* left", b) for b in bars)
+    assert any(re.search(r"embedding +\d+% .* residues, .*/s, .* left, \d+ of 150 proteins", b) for b in bars)
     assert captured.out == ""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+@pytest.mark.parametrize("columns", [100, 0])
+def test_progress_bar_fits_the_terminal(columns: int) -> None:
+    """One that says no size, as in a container, has a bar, too."""
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 30 if columns else 0, columns, 0, 0))
+    code = (
+        "from limbeck import progress; import time; progress.SECONDS_BEFORE_BAR = 0.0\n"
+        "with progress.Progress('embedding', 'residues', 2000, shown=True) as bar:\n"
+        "    bar.note('123,456 of 234,567 proteins'); time.sleep(0.2); bar.update(1000)"
+    )
+    subprocess.run([sys.executable, "-c", code], stderr=theirs, check=True, timeout=60)
+    os.set_blocking(ours, False)
+    bars = os.read(ours, 100_000).decode().split("\r")
+    os.close(ours)
+    os.close(theirs)
+    (found,) = [bar.strip("\n") for bar in bars if "50%" in bar]
+    assert len(found) <= (columns or 80)
+    assert re.search(r"embedding +50% .*1\.00k/2\.00k residues, [\d.]+k?/s, \d\d:\d\d left", found)
+
+
+def lines_of(error: str) -> list[tuple[int, int, int]]:
+    """Residues in tenths of a percent, proteins and all proteins, as a log has them."""
+    found = re.findall(r"embedding: ([\d.]+) % of [\d,]+ residues, (\d+) of (\d+) proteins, ", error)
+    return [(round(10 * float(percent)), int(done), int(total)) for percent, done, total in found]
+
+
+@pytest.mark.parametrize("per_residue", [False, True])
+def test_progress_counts_proteins_as_they_are_computed(
+    per_residue: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not when their piece is saved: a small input is one piece."""
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
+    lengths = [*range(1, 60), 60, 63, 64, 65, 130, 200]
+    proteins = [(f"P{i}", "MKV"[i % 3] * length) for i, length in enumerate(lengths)]
+    fasta = write_fasta(tmp_path / "a.fasta", [*proteins, ("again", proteins[0][1])])
+    limbeck.embed(fasta, tmp_path / "a.h5", encoder=FakeEncoder(), batch_tokens=128, per_residue=per_residue)
+    lines = lines_of(capsys.readouterr().err)
+    assert len(lines) > 10
+    assert (lines[-1]) == (1000, len(proteins), len(proteins))
+    longest_first, total = sorted(lengths, reverse=True), sum(lengths)
+    for tenths, done, _ in lines:
+        # What is whole is computed, and at most one protein, in windows, is computed in part.
+        assert round(1000 * sum(longest_first[:done]) / total) <= tenths
+        assert done == len(lengths) or tenths <= round(1000 * sum(longest_first[: done + 1]) / total)
+
+
+def test_progress_of_a_run_that_goes_on(
+    fasta: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(plan, "PIECE_PARAMETER_RESIDUES", 1)
+    output = tmp_path / "a.h5"
+    whole, saved = partial.Partial.save_piece, []
+
+    def save(self: partial.Partial, number: int, vectors: NDArray[np.floating]) -> None:
+        if len(saved) == 3:
+            raise KeyboardInterrupt
+        saved.append(len(vectors))
+        whole(self, number, vectors)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(partial.Partial, "save_piece", save)
+        with pytest.raises(KeyboardInterrupt):
+            embed(fasta, output, encoder=FakeEncoder(), batch_tokens=512)
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
+    limbeck.embed(fasta, output, encoder=FakeEncoder(), batch_tokens=512)
+    lines = lines_of(capsys.readouterr().err)
+    assert lines[-1] == (1000, 150, 150)
+    assert all(done >= sum(saved) for tenths, done, _ in lines if tenths > lines[3][0])
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_what_an_earlier_run_did_is_no_part_of_the_rate(
+    terminal: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(progress.time, "time", lambda: now[0])
+    monkeypatch.setattr("tqdm.std.time", lambda: now[0])
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
+    monkeypatch.setattr(progress, "SECONDS_BEFORE_BAR", 0.0)
+    with progress.Progress("embedding", "residues", 100_000, shown=True) as bar:
+        for skipped in (40_000, 40_000):
+            # Its checksums are looked at.
+            now[0] += 50.0
+            bar.skip(skipped)
+        for _ in range(10):
+            now[0] += 1.0
+            bar.update(1000)
+    last = [line for line in re.split(r"[\r\n]", capsys.readouterr().err) if "90" in line][-1]
+    wanted = r"1\.00k/s, 00:(09|10) left" if terminal else "90.0 % of 100,000 residues, 1,000 residues/s, 00:10 left"
+    assert re.search(wanted, last)
 
 
 def test_quiet_run_says_nothing(fasta: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

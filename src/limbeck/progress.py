@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from types import TracebackType
-from typing import NoReturn, Self
+from typing import NoReturn, Self, TextIO
 
 from tqdm import tqdm
 
@@ -14,6 +15,8 @@ __all__ = ["Progress"]
 SECONDS_BETWEEN_LINES = 30.0
 # Stages that end at once would only flicker.
 SECONDS_BEFORE_BAR = 0.5
+SIZE = 80, 24
+"""Columns and lines of a terminal that doesn't say its own."""
 
 
 class Progress:
@@ -52,10 +55,18 @@ class Progress:
 
     def skip(self, count: int) -> None:
         """Count what an earlier run has done, without taking it for speed."""
+        if self._done == self._skipped:
+            # To find what is there takes its time, too, which is no part of the rate.
+            self._started = time.monotonic()
+            if self._bar is not None:
+                self._bar.start_t = self._bar.last_print_t = time.time()
         self._skipped += count
+        self._done += count
         if self._bar is not None:
             self._bar.initial += count
-        self.update(count)
+            self._bar.n += count
+            self._bar.last_print_n += count
+        self.update(0)
 
     def update(self, count: int) -> None:
         """Count what has been done."""
@@ -83,14 +94,27 @@ class Progress:
 def _bar(stage: str, unit: str, total: int | None) -> tqdm[NoReturn]:
     count = "{percentage:3.0f}% {bar} {n_fmt}/{total_fmt}" if total else "{n_fmt}"
     left = ", {remaining} left" if total else ""
+    sized = _has_size(sys.stderr)
+    columns, lines = (None, None) if sized else SIZE
     return tqdm(
         total=total,
         desc=stage,
         file=sys.stderr,
-        unit=f" {unit}",
+        unit="",
         unit_scale=True,
-        bar_format=f"{{desc}} {count} {unit}{{postfix}}, {{rate_fmt}}{left}",
+        # A narrow terminal cuts off the end, so what can best be missed stands there.
+        bar_format=f"{{desc}} {count} {unit}, {{rate_noinv_fmt}}{left}{{postfix}}",
         delay=SECONDS_BEFORE_BAR,
         leave=False,
-        dynamic_ncols=True,
+        dynamic_ncols=sized,
+        ncols=columns,
+        nrows=lines,
     )
+
+
+def _has_size(terminal: TextIO) -> bool:
+    """Whether a terminal says how large it is; those of containers may say 0, where tqdm would draw nothing."""
+    try:
+        return os.get_terminal_size(terminal.fileno()).columns > 0
+    except (OSError, ValueError):
+        return False

@@ -470,7 +470,7 @@ def _compute(
     """Compute all the pieces that are not there yet."""
     places = np.memmap(partial.scratch / "places", dtype=np.int64, mode="w+", shape=(index.proteins,))
     starts: list[int] = []
-    saved = 0
+    done = 0
     proteins = _unchanged(job, source, index)
     dtype, width = np.dtype(job.dtype), job.encoder.dimension
     with (
@@ -482,7 +482,7 @@ def _compute(
             for piece in chunk.pieces:
                 starts.append(piece.start)
                 if partial.has_piece(piece.number, (piece.vectors, width), dtype):
-                    saved += len(piece.rows)
+                    done += len(piece.rows)
                     counts.resumed += piece.residues
                     bar.skip(piece.residues)
                 else:
@@ -494,15 +494,14 @@ def _compute(
                     for row, sequence in zip(range(chunk.start, chunk.stop), proteins, strict=False)
                     if row in wanted
                 }
-            bar.note(f"{saved:,} of {index.proteins - index.duplicates:,} proteins")
+            bar.note(_proteins(done, index))
             for piece in missing:
                 texts = [sequences[row] for row in piece.rows.tolist()]
                 with stage("encoding"):
-                    vectors = _encode(job, index, piece, texts, counts, bar)
+                    vectors = _encode(job, index, piece, texts, counts, bar, done)
                 with stage("writing"):
                     partial.save_piece(piece.number, vectors)
-                saved += len(piece.rows)
-                bar.note(f"{saved:,} of {index.proteins - index.duplicates:,} proteins")
+                done += len(piece.rows)
     # Reads on to the end (of the part), so that a file which has grown is noticed too.
     with stage("reading"):
         for _ in proteins:
@@ -529,14 +528,35 @@ def _budget(encoder: Encoder, tokens: int) -> Iterator[None]:
         encoder.token_budget = before
 
 
+def _proteins(done: int, index: Index) -> str:
+    return f"{done:,} of {index.proteins - index.duplicates:,} proteins"
+
+
 def _encode(
-    job: _Job, index: Index, piece: Piece, sequences: list[str], counts: _Counts, bar: Progress
+    job: _Job,
+    index: Index,
+    piece: Piece,
+    sequences: list[str],
+    counts: _Counts,
+    bar: Progress,
+    before: int,
 ) -> NDArray[np.floating]:
-    """Vectors of one piece, (vectors, dimension) in the dtype of the table."""
+    """Vectors of one piece, (vectors, dimension) in the dtype of the table.
+
+    Args:
+        before: proteins of the pieces before it.
+    """
+    # A piece has its longest protein first, and so do the batches of encoders: after so many residues so many proteins
+    # are whole. One that takes another order has finished no fewer.
+    ends = np.cumsum(index.lengths[piece.rows], dtype=np.int64)
+    computed = 0
 
     def on_batch(residues: int, tokens: int) -> None:
+        nonlocal computed
+        computed += residues
         counts.computed += residues
         counts.tokens += tokens
+        bar.note(_proteins(before + int(np.searchsorted(ends, computed, side="right")), index))
         bar.update(residues)
 
     started = time.monotonic()
