@@ -314,3 +314,15 @@ def test_a_checkpoint_without_a_head_names_no_masked_residues(folder, tmp_path):
     np.testing.assert_array_equal(encoder.encode([protein(9)]), load(folder).encode([protein(9)]))
     with pytest.raises(InputError, match=r"the weights lack 'lm_head\..*; copy the whole model"):
         encoder.log_probabilities([protein(9)])
+    with pytest.raises(InputError, match=r"the weights lack 'lm_head"):
+        encoder.check_likelihoods()
+    load(folder).check_likelihoods()
+
+
+def test_masked_residues_are_counted_as_they_are_named(folder):
+    encoder, done = load(folder), []
+    encoder.token_budget = 64
+    encoder.log_probabilities([protein(30), protein(5)], lambda residues, tokens: done.append((residues, tokens)))
+    assert sum(residues for residues, _ in done) == 35
+    assert len(done) > 10
+    assert all(residues <= tokens for residues, tokens in done)

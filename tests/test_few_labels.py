@@ -14,8 +14,9 @@ from scipy.stats import spearmanr
 from sklearn.base import clone
 from sklearn.linear_model import Ridge
 
+import limbeck
 from fake_encoder import FakeEncoder
-from limbeck import InputError, load
+from limbeck import InputError, load, progress
 from limbeck.landscapes import few_labels, ladder, zero_labels
 from limbeck.landscapes.assay import Assay, expressed
 from limbeck.landscapes.ladder import rungs
@@ -438,12 +439,87 @@ def test_the_ladder_scores_without_labels_where_the_encoder_can(monkeypatch):
     def headless(*given):
         raise InputError("the weights lack a head")
 
-    monkeypatch.setattr(ladder, "site_scores", headless)
+    monkeypatch.setattr(ladder, "check_likelihoods", headless)
     found, left_out = rungs(assay(40), encoders=["limbeck-contexts"], default_encoder=False)
     assert not [rung for rung in found if "zero-label" in rung.name]
     assert [(item.name, item.reason) for item in left_out][-1] == (
         "zero-label scores of limbeck-contexts", "the weights lack a head"
     )  # fmt: skip
+
+
+class Watched(Believer):
+    """Tells how far it is, as an encoder does that masks each residue in turn."""
+
+    def log_probabilities(self, sequences, on_batch=None):
+        for sequence in sequences:
+            for _ in sequence:
+                on_batch(1, len(sequence))
+        return super().log_probabilities(sequences)
+
+
+def test_building_the_ladder_computes_nothing(monkeypatch):
+    def refuse(*given):
+        pytest.fail("computed")
+
+    monkeypatch.setattr(type(load("limbeck-contexts")), "log_probabilities", refuse)
+    found, _ = rungs(assay(40), encoders=["limbeck-contexts"], default_encoder=False)
+    assert "zero-label limbeck-contexts" in [rung.name for rung in found]
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_zero_label_scores_show_where_they_are(masked, monkeypatch, capsys):
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
+    encoder = Watched() if not masked else Believer()
+    monkeypatch.setattr(zero_labels, "PASSES_AT_ONCE", 1)
+    scores = ZeroLabels(sources(encoder), masked)
+    scores.prepare(shown=True)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == len(WILD_TYPE)
+    assert lines[5].startswith(f"zero-label scores of {encoder.name}: 25.0 % of 24 residues, ")
+    asked = len(encoder.asked)
+    scores.prepare(shown=True)
+    scores.scores([WILD_TYPE])
+    assert capsys.readouterr().err == ""
+    assert len(encoder.asked) == asked
+
+
+def test_zero_label_scores_are_kept_in_a_folder(tmp_path):
+    encoder, other = Believer(), Believer(1)
+    kept = [site_scores(e, [WILD_TYPE, WILD_TYPE[:9]], cache=tmp_path) for e in (encoder, other)]
+    hidden = site_scores(encoder, [WILD_TYPE], True, cache=tmp_path)
+    asked = len(encoder.asked)
+    zero_labels.forget()
+    for e, wanted in zip((encoder, other), kept, strict=True):
+        for found, each in zip(site_scores(e, [WILD_TYPE, WILD_TYPE[:9]], cache=tmp_path), wanted, strict=True):
+            np.testing.assert_array_equal(found, each)
+    np.testing.assert_array_equal(site_scores(encoder, [WILD_TYPE], True, cache=tmp_path)[0], hidden[0])
+    assert len(encoder.asked) == asked
+    # Damaged, cut short, or another's.
+    files = sorted(tmp_path.iterdir())
+    assert len(files) == 5
+    content = files[0].read_bytes()
+    for damage in (content[:-1] + bytes([content[-1] ^ 1]), content[:20], b"", files[1].read_bytes()):
+        zero_labels.forget()
+        files[0].write_bytes(damage)
+        for e, wanted in zip((encoder, other), kept, strict=True):
+            np.testing.assert_array_equal(site_scores(e, [WILD_TYPE], cache=tmp_path)[0], wanted[0])
+            np.testing.assert_array_equal(site_scores(e, [WILD_TYPE[:9]], cache=tmp_path)[0], wanted[1])
+        site_scores(encoder, [WILD_TYPE], True, cache=tmp_path)
+    assert files[0].read_bytes() == content
+
+
+def test_a_second_run_asks_for_no_probabilities(tmp_path, monkeypatch, capsys):
+    """Not even for a split that is new; and the first says how far it is."""
+    few = assay(200)
+    few.scores[:] = np.random.default_rng(0).normal(size=200)
+    options = {"encoders": ["limbeck-contexts"], "default_encoder": False, "replicates": 100, "curves": False}
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
+    limbeck.landscape(few, tmp_path / "report", splits=["random"], progress=True, **options)
+    assert "zero-label scores of limbeck-contexts: 100.0 % of 24 residues" in capsys.readouterr().err
+    zero_labels.forget()
+    monkeypatch.setattr(type(load("limbeck-contexts")), "log_probabilities", lambda *given: pytest.fail("computed"))
+    found = limbeck.landscape(few, tmp_path / "report", splits=["random", "position-modulo"], **options)
+    assert "zero-label limbeck-contexts" in set(found.scores["model"])
 
 
 def test_the_python_in_the_docs_runs():

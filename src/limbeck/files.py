@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["sync", "whole"]
+__all__ = ["sync", "whole", "write_whole"]
 
 
 @contextmanager
@@ -21,6 +22,21 @@ def whole(path: Path) -> Iterator[Path]:
     os.umask(mask)
     partial.chmod(0o666 & ~mask)
     os.replace(partial, path)
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file at once; any number of processes may write the same one at the same time.
+
+    Raises:
+        OSError: if it cannot be written; nothing of it is left then.
+    """
+    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
+    try:
+        partial.write_bytes(content)
+        os.replace(partial, path)
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def sync(descriptor: int) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from limbeck.encoders.base import cleaned
+from limbeck.encoders.base import OnBatch, cleaned
 from limbeck.encoders.registry import folder_config
 from limbeck.encoders.tokens import Tokens
 from limbeck.encoders.transformer import Config, Listed, TransformerEncoder, family, in_precision, model_kind
@@ -77,18 +77,25 @@ class EsmEncoder(TransformerEncoder):
     def blocks(self, model: Any) -> Any:
         return model.encoder.layer
 
-    def log_probabilities(self, sequences: Sequence[str]) -> list[NDArray[np.float32]]:
+    def log_probabilities(self, sequences: Sequence[str], on_batch: OnBatch | None = None) -> list[NDArray[np.float32]]:
         """Natural log-probability of each residue where it is masked, given all others: for each protein (length, 20).
 
         Columns are in the order of ``limbeck.residues.RESIDUES``, normalised over these 20. In a protein that is longer
         than a window each residue is masked in the middle of its own.
 
+        Args:
+            on_batch: as in :meth:`limbeck.Encoder.encode`; a residue is finished when it was masked.
+
         Raises:
             InputError: if the files hold no head that names masked residues.
         """
-        return [self._masked(protein) for protein in cleaned(sequences)]
+        return [self._masked(protein, on_batch) for protein in cleaned(sequences)]
 
-    def _masked(self, protein: str) -> NDArray[np.float32]:
+    def check_likelihoods(self) -> None:
+        """Raise ``InputError`` if the files hold no head that names masked residues."""
+        _ = self._masked_model
+
+    def _masked(self, protein: str, on_batch: OnBatch | None) -> NDArray[np.float32]:
         import torch
 
         model, mask_token = self._masked_model
@@ -107,6 +114,8 @@ class EsmEncoder(TransformerEncoder):
                 logits = model(*given).logits.float().cpu()
             chosen = logits[torch.arange(len(places)), torch.from_numpy(columns)][:, letters]
             result[places] = chosen.log_softmax(dim=-1).numpy()
+            if on_batch:
+                on_batch(len(places), ids.size)
         return result
 
     @cached_property

@@ -14,9 +14,10 @@ import os
 import re
 import sys
 import time
-import uuid
 from contextlib import suppress
 from pathlib import Path
+
+from limbeck.files import write_whole
 
 __all__ = ["MOST_BYTES", "UNUSED_DAYS", "cache_directory", "keep", "kept", "used"]
 
@@ -68,14 +69,8 @@ def keep(digest: str, graph: bytes) -> None:
     """
     path = kept(digest)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Processes that start together compile the same graph, so each writes a file of its own.
-    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
-    try:
-        partial.write_bytes(graph)
-        os.replace(partial, path)
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
+    # Processes that start together compile the same graph.
+    write_whole(path, graph)
     _remove_unused(path)
 
 

@@ -24,13 +24,25 @@ from limbeck.landscapes.leaks import corpus_leaks, train_test_leaks
 from limbeck.landscapes.models.base import Model
 from limbeck.landscapes.models.features import needs_vectors
 from limbeck.landscapes.models.on_features import FeatureModel
+from limbeck.landscapes.models.zero_labels import ZeroLabelModel
 from limbeck.landscapes.scores import METRICS, Bootstrap, bootstrap, score
 from limbeck.landscapes.splits import LeftOut, Split, drawn, learning_sizes, learning_subset
 from limbeck.landscapes.vectors import Vectors
 from limbeck.landscapes.verdict import MARGIN, Contender, Verdict, judge, summarise
 from limbeck.progress import Progress
 
-__all__ = ["MOST_SAMPLED", "SAMPLED_RESIDUES", "Plan", "compare", "embed", "estimates", "fitted", "sampled", "winner"]
+__all__ = [
+    "MOST_SAMPLED",
+    "SAMPLED_RESIDUES",
+    "Plan",
+    "compare",
+    "embed",
+    "estimates",
+    "fitted",
+    "prepare",
+    "sampled",
+    "winner",
+]
 
 Rows = NDArray[np.intp]
 
@@ -289,7 +301,7 @@ class _Run:
         values = []
         for repeat in range(repeats):
             rows = learning_subset(self.assay, split, size, repeat)
-            fit = fitted(self.assay, split, rung, rows, self.fits)
+            fit = fitted(self.assay, split, rung, rows, self.fits, self.shown)
             values.append(score(self.assay.scores[split.test], fit.test)["spearman"])
         spread = {"value": float(np.mean(values)), "low": min(values), "high": max(values)}
         about = {"model": rung.name, "pretrained": rung.pretrained, "n_train": size, "repeats": repeats}
@@ -346,6 +358,7 @@ def fitted(assay: Assay, split: Split, rung: Rung, train: Rows, fits: Fits, show
     """Predictions of one model that was fitted to ``train``, with the split's validation rows to choose by."""
 
     def compute(checkpoint: Path | None) -> Fit:
+        prepare(rung.model, shown)
         start = time.monotonic()
         rows = assay.rows
         validation = ([rows[i] for i in split.valid], assay.scores[split.valid]) if len(split.valid) else None
@@ -396,6 +409,16 @@ def embed(model: Model, rows: Sequence[str], shown: bool) -> None:
     """Have the vectors of a model's encoder at hand, if it has one; with progress, which a fit doesn't show."""
     if isinstance(model, FeatureModel) and needs_vectors(model.features):
         Vectors(replace(model.source(), shown=shown)).pooled(rows)
+
+
+def prepare(model: Model, shown: bool) -> None:
+    """Have what a model's zero-label scores are read off at hand, if it has any: it may take an encoder one pass for
+    each position. No part of a fit's time, as embedding is none."""
+    if isinstance(model, ZeroLabelModel):
+        model.zero_labels().prepare(shown)
+    elif isinstance(model, FeatureModel):
+        for scores in model.zero_labels():
+            scores.prepare(shown)
 
 
 def winner(comparison: Comparison, rungs: Sequence[Rung]) -> Rung:

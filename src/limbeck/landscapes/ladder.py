@@ -11,7 +11,7 @@ from limbeck.encoders import Encoder
 from limbeck.encoders.baselines import KmerEncoder, OneHotEncoder
 from limbeck.encoders.student import DEFAULT_NAME, RANDOM_NAME
 from limbeck.errors import InputError
-from limbeck.landscapes.assay import Assay, expressed
+from limbeck.landscapes.assay import Assay
 from limbeck.landscapes.models import Model
 from limbeck.landscapes.models.gaussian_process import GaussianProcessModel
 from limbeck.landscapes.models.mean import MeanModel
@@ -19,7 +19,7 @@ from limbeck.landscapes.models.ridge import RidgeModel
 from limbeck.landscapes.models.zero_labels import ZeroLabelModel
 from limbeck.landscapes.splits import LeftOut
 from limbeck.landscapes.vectors import Source
-from limbeck.landscapes.zero_labels import has_likelihoods, site_scores
+from limbeck.landscapes.zero_labels import check_likelihoods, has_likelihoods
 
 __all__ = ["LADDERS", "Rung", "check_ladder", "rungs"]
 
@@ -190,12 +190,11 @@ def _without_labels(assay: Assay, name: str, seed: int, cache: str | None) -> li
     wild_types = tuple(assay.wild_types.values())
     if _kind(name, encoder) != "pretrained" or not has_likelihoods(encoder) or (assay.parents == "").any():
         return []
-    # Remembered by the process, for all splits.
-    site_scores(encoder, [expressed(wild_type) for wild_type in wild_types])
+    check_likelihoods(encoder)
     augmented = RidgeModel(
         ("one-hot", "zero-label"), encoder=name, wild_types=wild_types, cache=cache, random_state=seed
     )
     return [
-        Rung(f"zero-label {name}", "pretrained", ZeroLabelModel(name, wild_types=wild_types), encoder),
+        Rung(f"zero-label {name}", "pretrained", ZeroLabelModel(name, wild_types=wild_types, cache=cache), encoder),
         Rung(f"ridge on one-hot + zero-label {name}", "pretrained", augmented, encoder, curve=True),
     ]

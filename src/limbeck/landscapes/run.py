@@ -15,7 +15,7 @@ from sklearn.base import clone
 from limbeck.errors import InputError
 from limbeck.files import whole
 from limbeck.landscapes.assay import Assay
-from limbeck.landscapes.compare import MOST_SAMPLED, SAMPLED_RESIDUES, compare, embed, estimates, winner
+from limbeck.landscapes.compare import MOST_SAMPLED, SAMPLED_RESIDUES, compare, embed, estimates, prepare, winner
 from limbeck.landscapes.comparison import Comparison
 from limbeck.landscapes.few_labels import advice
 from limbeck.landscapes.ladder import Rung, check_ladder, rungs
@@ -205,6 +205,7 @@ def _save_best(comparison: Comparison, models: Sequence[Rung], most: int, folder
         rows = np.sort(drawn(assay, rows, "sample")[:most])
     used = assay.take(rows)
     embed(best.model, used.rows, shown)
+    prepare(best.model, shown)
     # A network may take hours, so the same command takes this one up, too.
     own = {"checkpoint": folder / WORK / "fits" / "training", "progress": shown} if best.kind == "network" else {}
     model = clone(best.model).fit(used.rows, used.scores, **own)

@@ -35,7 +35,7 @@ from limbeck.landscapes.vectors import Source, Vectors
 from limbeck.landscapes.zero_labels import ZeroLabels
 from limbeck.residues import RESIDUES
 
-__all__ = ["SPECS", "Design", "Features", "composition", "needs_encoder", "needs_vectors"]
+__all__ = ["SPECS", "Design", "Features", "composition", "needs_encoder", "needs_vectors", "zero_labels"]
 
 SPECS = ("composition", "one-hot", "embedding:mean", "embedding:mutated", "zero-label")
 _OTHERS = "zero-label:"
@@ -302,9 +302,8 @@ class _Embedding(_Dense):
 class _ZeroLabel(_Dense):
     """The score in one column, ``weight`` times as large as others: its penalty is less by the square of it."""
 
-    def __init__(self, names: Sequence[str], source: Source, weight: float) -> None:
-        sources = [replace(source, encoder=name, layer=None) for name in names] or [source]
-        self._scores, self._weight = ZeroLabels(sources), weight
+    def __init__(self, scores: ZeroLabels, weight: float) -> None:
+        self._scores, self._weight = scores, weight
         self._fingerprint: str | None = None
 
     def _raw(self, rows: Sequence[str]) -> Array:
@@ -364,6 +363,20 @@ def needs_vectors(features: str | Sequence[str]) -> bool:
     return any(spec.startswith("embedding:") for spec in _specs(features))
 
 
+def zero_labels(features: str | Sequence[str], source: Source) -> list[ZeroLabels]:
+    """What scores variants without labels among these features.
+
+    Raises:
+        InputError: if there are no such features, or they need wild types and there are none.
+    """
+    return [_zero_labels(spec, source) for spec in _specs(features) if spec.startswith("zero-label")]
+
+
+def _zero_labels(spec: str, source: Source) -> ZeroLabels:
+    names = spec.removeprefix(_OTHERS).split(",") if spec.startswith(_OTHERS) else ()
+    return ZeroLabels([replace(source, encoder=name, layer=None) for name in names] or [source])
+
+
 class Features:
     """What a model sees of rows.
 
@@ -417,8 +430,7 @@ def _block(spec: str, source: Source, zero_label_weight: float) -> _Block:
     if spec == "one-hot":
         return _OneHot()
     if spec.startswith("zero-label"):
-        names = spec.removeprefix(_OTHERS).split(",") if spec.startswith(_OTHERS) else ()
-        return _ZeroLabel(names, source, zero_label_weight)
+        return _ZeroLabel(_zero_labels(spec, source), zero_label_weight)
     return _Composition() if spec == "composition" else _Embedding(source, spec.endswith(":mutated"))
 
 

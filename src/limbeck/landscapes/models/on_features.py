@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from limbeck.encoders import Encoder
 from limbeck.landscapes.models.base import Model
-from limbeck.landscapes.models.features import Features, needs_encoder
+from limbeck.landscapes.models.features import Features, needs_encoder, zero_labels
 from limbeck.landscapes.vectors import Source
+from limbeck.landscapes.zero_labels import ZeroLabels
 
 __all__ = ["FeatureModel"]
 
@@ -35,6 +36,10 @@ class FeatureModel(Model):
 
     def embedder(self) -> Encoder | None:
         return self.source().load() if needs_encoder(self.features) else None
+
+    def zero_labels(self) -> list[ZeroLabels]:
+        """What scores variants without labels among its features."""
+        return zero_labels(self.features, self.source())
 
     def _features(self) -> Features:
         return Features(self.features, self.source(), self.scaled, self.zero_label_weight)

@@ -32,6 +32,7 @@ class ZeroLabelModel(Model):
         masked: hide each residue from its own prediction, by an ``X``.
         precision: as :func:`limbeck.load` takes it.
         wild_types: rows that variants are compared with.
+        cache: folder that remembers the ratios of the wild types; ``None`` remembers them in this process only.
 
     Attributes:
         slope_: score for a nat.
@@ -46,11 +47,13 @@ class ZeroLabelModel(Model):
         *,
         precision: str = "auto",
         wild_types: Sequence[str] = (),
+        cache: str | None = None,
     ) -> None:
         self.encoder = encoder
         self.masked = masked
         self.precision = precision
         self.wild_types = wild_types
+        self.cache = cache
 
     def ratios(self, X: Any) -> NDArray[np.float64]:
         """(n,) log-likelihood ratios, in nats; needs no fit.
@@ -58,12 +61,12 @@ class ZeroLabelModel(Model):
         Raises:
             InputError: if an encoder has no distribution over residues, or there are no wild types.
         """
-        return self._zero_labels().scores(list(X))
+        return self.zero_labels().scores(list(X))
 
     def fit(self, X: Any, y: ArrayLike, validation: Data | None = None) -> Self:
         rows, scores = checked_data(X, y)
         ratios, self.width_ = self.ratios(rows), len(rows[0])
-        self.fingerprint_ = self._zero_labels().fingerprint
+        self.fingerprint_ = self.zero_labels().fingerprint
         spread = float(ratios.std())
         slope = float(np.mean((ratios - ratios.mean()) * scores)) / spread**2 if spread else 0.0
         self.slope_ = max(slope, LEAST_SLOPE * (float(scores.std()) or 1.0) / (spread or 1.0))
@@ -73,7 +76,7 @@ class ZeroLabelModel(Model):
 
     def predict(self, X: Any, return_std: bool = False) -> Any:
         rows = self.fitted_rows(X)
-        if self._zero_labels().fingerprint != self.fingerprint_:
+        if self.zero_labels().fingerprint != self.fingerprint_:
             raise InputError(
                 "an encoder is not the one that the model was fitted with: its weights have changed; fit again"
             )
@@ -96,7 +99,8 @@ class ZeroLabelModel(Model):
 
     def _sources(self) -> list[Source]:
         names = [self.encoder] if self.encoder is None or isinstance(self.encoder, str) else self.encoder
-        return [Source(name, None, self.precision, tuple(self.wild_types)) for name in names]
+        return [Source(name, None, self.precision, tuple(self.wild_types), self.cache) for name in names]
 
-    def _zero_labels(self) -> ZeroLabels:
+    def zero_labels(self) -> ZeroLabels:
+        """What scores variants without labels."""
         return ZeroLabels(self._sources(), self.masked)
