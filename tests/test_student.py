@@ -187,10 +187,10 @@ def test_damaged_compiled_graph_is_compiled_again(tmp_path, monkeypatch):
     monkeypatch.setenv("LIMBECK_CACHE", str(tmp_path))
     before = random_student(Options(threads=1)).encode(["MKTAYIAK"])
     (blob,) = tmp_path.glob("*.blob")
-    size = blob.stat().st_size
     blob.write_bytes(blob.read_bytes()[:1000])
     np.testing.assert_array_equal(random_student(Options(threads=1)).encode(["MKTAYIAK"]), before)
-    assert blob.stat().st_size == size
+    # Not to the byte as it was: the runtime numbers the names of all nodes that a process makes.
+    assert blob.stat().st_size > 1_000_000
     # Read back, not compiled a third time.
     monkeypatch.setattr(StudentEncoder, "_graph", None)
     np.testing.assert_array_equal(random_student(Options(threads=1)).encode(["MKTAYIAK"]), before)
