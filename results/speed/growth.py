@@ -98,6 +98,8 @@ def draw(folder: Path, runs: list[dict[str, Any]]) -> None:
     lines: dict[str, Any] = {}
     for encoder in COUNTS:
         chosen = [run for run in runs if run["varied"] == "number" and run["encoder"] == encoder]
+        if not chosen:
+            continue
         values = {
             "time, s": [run["seconds"] for run in chosen],
             "peak memory, MB": [run["peak_memory"] / 2**20 for run in chosen],
