@@ -179,7 +179,7 @@ def test_nested_dimensions_of_protein_vectors():
 
 
 def test_student_starts_from_the_wild_types_layers(monkeypatch: pytest.MonkeyPatch) -> None:
-    encoder = load()
+    encoder = load(precision="f32")
     calls = []
     computed = encoder.changed_sums_and_features
 
@@ -197,3 +197,14 @@ def test_student_starts_from_the_wild_types_layers(monkeypatch: pytest.MonkeyPat
     features = encoder.encode_residues(variants)
     expected = [f[p].mean(axis=0) for f, p in zip(features, positions, strict=True)]
     np.testing.assert_allclose(averages, expected, atol=2e-4)
+
+
+def test_student_starts_from_the_wild_types_layers_as_exactly_as_its_precision() -> None:
+    """Between blocks bf16's states are kept in f32: another way to round, not another result."""
+    encoder = load()
+    wild_type = protein(160)
+    variants = [wild_type[:i] + "W" + wild_type[i + 1 :] for i in (7, 80) if wild_type[i] != "W"]
+    positions = [[i for i, letter in enumerate(v) if letter != wild_type[i]] for v in variants]
+    pooled, _ = encode_variants(encoder, wild_type, variants, positions)
+    expected = encoder.encode(variants)
+    assert np.abs(pooled - expected).max() < (1e-2 if encoder.precision == "bf16" else 1e-5) * np.abs(expected).max()

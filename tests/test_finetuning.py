@@ -205,7 +205,7 @@ def test_fine_tuning_learns_what_the_head_alone_cannot(student: str) -> None:
 
 
 def test_a_prompt_learns_and_leaves_frozen_weights_as_they_are(student: str) -> None:
-    settings = Settings(method="prompt", learning_rate=3e-2, **QUICK)
+    settings = Settings(method="prompt", learning_rate=3e-2, precision="f32", **QUICK)
     three = Parts(*(after("ADGKNRTW", proteins(n, seed)[0]) for seed, n in enumerate((48, 12, 16))))
     found = finetune(TASKS["residues"], three, student=student, settings=settings, seeds=(0,))
     assert found.result["chosen"]["epochs"] != [0]

@@ -204,7 +204,9 @@ def test_predictions_are_those_of_the_command(server, model, tmp_path):
     sequence = "A" + WILD[1:]
     by_sequence = server.post("/predict", {"sequences": [sequence, WILD]}).json()["predictions"]
     assert [row["variant"] for row in by_sequence] == [f"M{FIRST}A", "WT"]
-    assert by_sequence[0] == found[0]
+    # Another number of rows may round the last bit differently.
+    for key, value in found[0].items():
+        assert by_sequence[0][key] == (pytest.approx(value) if isinstance(value, float) else value)
 
 
 @pytest.mark.parametrize(

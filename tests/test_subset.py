@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fake_encoder import FakeEncoder, write_fasta
-from limbeck.distillation.corpus import MINIMUM_LENGTH, BatchDraw, Corpus, write_corpus
+from limbeck.distillation.corpus import MINIMUM_LENGTH, SHORT_CROPS, BatchDraw, Corpus, write_corpus
 from limbeck.distillation.subset import cosines, dipeptides, facility_location, informative, taylor_softmax
 from limbeck.errors import InputError
 from limbeck.residues import RESIDUES
@@ -273,12 +273,18 @@ def test_means_over_parts_are_those_of_the_batch(families):
 
 
 def test_lengths_occur_as_often_as_their_residues(tmp_path):
-    """Residues of long and of short proteins are drawn in proportion to what the corpus has at each crop length."""
+    """Residues of long and of short proteins are drawn in proportion to what the corpus has at each crop length, but
+    for the share of short crops, which are pieces of both."""
     proteins = [(f"s{i}", protein(128, i)) for i in range(60)] + [(f"l{i}", protein(512, i)) for i in range(20)]
     corpus = Corpus(write_fasta(tmp_path / "p.fasta", proteins), held_out=0.0)
     draw = BatchDraw(corpus, 4096, seed=0)
-    lengths = np.array([draw.draw(step, margin=0).ids.shape[1] for step in range(400)])
+    batches = [draw.draw(step, margin=0) for step in range(400)]
+    lengths = np.array([batch.ids.shape[1] for batch in batches])
     training = corpus.lengths[~corpus.is_validation]
     expected = training[training == 512].sum() / training.sum()
-    assert abs((lengths == 512).mean() - expected) < 0.1
-    assert set(lengths.tolist()) == {128, 512}
+    assert abs((lengths[lengths > 64] == 512).mean() - expected) < 0.1
+    assert abs((lengths == 64).mean() - SHORT_CROPS) < 0.05
+    assert set(lengths.tolist()) == {64, 128, 512}
+    cut = np.concatenate([corpus.lengths[batch.proteins] for batch in batches if batch.ids.shape[1] == 64])
+    assert set(cut.tolist()) == {128, 512}
+    assert all(batch.mask.all() for batch in batches if batch.ids.shape[1] == 64)
