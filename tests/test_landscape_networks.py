@@ -391,6 +391,19 @@ def test_a_stop_codon_ends_the_protein_and_an_unknown_residue_does_not():
     assert np.isfinite(empty)
 
 
+def test_an_lstm_reads_rows_of_several_lengths_as_pytorch_reads_packed_ones():
+    network = BiLSTM(embedding=4, hidden=5, device="cpu").build()
+    rows = ["".join(np.random.default_rng(length).choice(list("ACDEF"), length)) for length in (1, 2, 7, 12, 12)]
+    padded = [row.ljust(12, "-") for row in rows]
+    reference = torch.nn.LSTM(4, 5, batch_first=True, bidirectional=True)
+    ways = {"": network.forwards, "_reverse": network.backwards}
+    reference.load_state_dict({f"{name}{way}": v for way, lstm in ways.items() for name, v in lstm.state_dict().items()})
+    for row, found in zip(rows, network(encode(padded)).detach(), strict=True):
+        states = reference(network.embedding(torch.from_numpy(encode([row]).astype(int))))[0][0]
+        expected = network.output(torch.cat([states.mean(dim=0), states.max(dim=0).values]))
+        np.testing.assert_allclose(found.item(), expected.item(), atol=1e-6)
+
+
 def test_an_lstm_reads_the_protein_and_not_its_gaps():
     network = BiLSTM(device="cpu").build()
     with torch.no_grad():
