@@ -4,10 +4,12 @@
     python results/landscape/published.py stability --work FOLDER --output FOLDER
     python results/landscape/published.py beta-lactamase --work FOLDER --output FOLDER
     python results/landscape/published.py gb1 --work FOLDER --output FOLDER
+    python results/landscape/published.py nn4dms --sample 2000 --work FOLDER --output FOLDER
 
 writes TASK.json and TASK.md. Models are fitted by `limbeck.landscape`; this adds what it has no columns for: bright and
 dark variants, numbers of mutations, the direction against the parent, training fractions. `--work` keeps fits, so a
-run goes on. `--ladder paper` adds the networks as published, hours of them: the table says which rows are there.
+run goes on. `--network` adds to TAPE's tasks a network of the paper with its settings for the task, which are those of
+no validation and no early stopping, or the LSTM with the ladder's; `--train` fits it to a part. They take hours.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +60,37 @@ PUBLISHED = {
 }
 
 
-def fluorescence(data: Path, work: Path, networks: list[str], options: dict[str, Any]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Networks:
+    """Networks that stand beside the ladder's models, and how many variants they are fitted to."""
+
+    names: tuple[str, ...]
+    train: int | None
+
+    def rows(self, assay: Assay, split: str, work: Path) -> Iterator[tuple[dict[str, Any], np.ndarray, np.ndarray]]:
+        """For each its row of the table, the rows of the assay that it was tested on, and what it predicts for them."""
+        from limbeck.landscapes import networks
+
+        train, valid, test = (np.flatnonzero(assay.splits[split] == part) for part in ("train", "valid", "test"))
+        chosen = train if self.train is None else np.sort(drawn(assay, train, "part")[: self.train])
+        for name in self.names:
+            start = time.monotonic()
+            lstm = name == "BiLSTM"
+            model = networks.BiLSTM() if lstm else getattr(networks, name).published(assay.name)
+            held = ([assay.rows[i] for i in valid], assay.scores[valid]) if lstm else None
+            fitted = [assay.rows[i] for i in chosen], assay.scores[chosen]
+            model.fit(*fitted, held, checkpoint=work / "networks", progress=True)
+            line = {
+                "model": "LSTM" if lstm else f"{name} as published",
+                "rows": "all" if len(chosen) == len(train) else "part",
+                "train": len(chosen),
+                "test": len(test),
+                "seconds": round(time.monotonic() - start, 1),
+            }
+            yield line, test, model.predict([assay.rows[i] for i in test])
+
+
+def fluorescence(data: Path, work: Path, networks: Networks, options: dict[str, Any]) -> dict[str, Any]:
     assay = read_landscape("fluorescence", data)
     found = limbeck.landscape(assay, work, splits=["split"], curves=False, progress=True, **options)
     # Counts as the file has them: the deletion of a stop shifts all that is behind it.
@@ -66,28 +99,50 @@ def fluorescence(data: Path, work: Path, networks: list[str], options: dict[str,
     bright = assay.scores > BRIGHT
     groups = {"all": np.ones(len(assay), bool), "bright": bright, "dark": ~bright}
     groups |= {f"{n} mutations": counts == n for n in range(4, 9)} | {"9 and more": counts > 8}
-    return {"rows": [*_rows(found, groups), *_networks(assay, "split", groups, networks)], "verdict": _verdict(found)}
-
-
-def stability(data: Path, work: Path, networks: list[str], options: dict[str, Any]) -> dict[str, Any]:
-    assay = read_landscape("stability", data)
-    found = limbeck.landscape(assay, work, splits=["tape"], curves=False, progress=True, **options)
-    wild = {name: float(assay.scores[assay.rows.index(row)]) for name, row in assay.wild_types.items()}
-    rows = _rows(found, {"all": np.ones(len(assay), bool)})
-    for line in rows:
-        part = _predictions(found, line["model"])
-        names, measured, predicted = assay.parents[part["row"]], part["measured"], part["predicted"]
-        base = np.array([wild.get(name, np.nan) for name in names])
-        own = {assay.rows[row]: value for row, value in zip(part["row"], predicted, strict=True)}
-        guess = np.array([own.get(assay.wild_types.get(name, ""), np.nan) for name in names])
-        known = np.isfinite(base) & np.isfinite(guess) & (measured != base)
-        line["direction"] = float(((predicted > guess) == (measured > base))[known].mean())
-        within = [score(measured[names == n], predicted[names == n])["spearman"] for n in np.unique(names) if n]
-        line["within a parent, mean"] = float(np.mean(within))
+    rows = _rows(found, groups)
+    for line, tested, predicted in networks.rows(assay, "split", work):
+        rows.append(line | _grouped(groups, tested, assay.scores[tested], predicted))
     return {"rows": rows, "verdict": _verdict(found)}
 
 
-def beta_lactamase(data: Path, work: Path, networks: list[str], options: dict[str, Any]) -> dict[str, Any]:
+def stability(data: Path, work: Path, networks: Networks, options: dict[str, Any]) -> dict[str, Any]:
+    assay = read_landscape("stability", data)
+    found = limbeck.landscape(assay, work, splits=["tape"], curves=False, progress=True, **options)
+    wild = {name: float(assay.scores[assay.rows.index(row)]) for name, row in assay.wild_types.items()}
+    everything = {"all": np.ones(len(assay), bool)}
+    rows = _rows(found, everything)
+    for line in rows:
+        part = _predictions(found, line["model"])
+        line |= _against_parents(assay, wild, part["row"], part["predicted"])
+    for line, tested, predicted in networks.rows(assay, "tape", work):
+        line |= _grouped(everything, tested, assay.scores[tested], predicted)
+        rows.append(line | _against_parents(assay, wild, tested, predicted))
+    return {"rows": rows, "verdict": _verdict(found)}
+
+
+def _against_parents(
+    assay: Assay, wild: dict[str, float], tested: np.ndarray, predicted: np.ndarray
+) -> dict[str, float]:
+    """Share of the variants whose direction against their parent is right, and the mean correlation within a parent.
+
+    Args:
+        wild: the parents' own scores.
+        tested: rows of the assay.
+        predicted: what a model says of them.
+    """
+    names, measured = assay.parents[tested], assay.scores[tested]
+    base = np.array([wild.get(name, np.nan) for name in names])
+    own = {assay.rows[row]: value for row, value in zip(tested, predicted, strict=True)}
+    guess = np.array([own.get(assay.wild_types.get(name, ""), np.nan) for name in names])
+    known = np.isfinite(base) & np.isfinite(guess) & (measured != base)
+    within = [score(measured[names == n], predicted[names == n])["spearman"] for n in np.unique(names) if n]
+    return {
+        "direction": float(((predicted > guess) == (measured > base))[known].mean()),
+        "within a parent, mean": float(np.mean(within)),
+    }
+
+
+def beta_lactamase(data: Path, work: Path, networks: Networks, options: dict[str, Any]) -> dict[str, Any]:
     """A fifth is tested, and a fraction of all is trained on; the paper's own split is not published."""
     assay = read_landscape("beta-lactamase", data)
     order = drawn(assay, np.arange(len(assay)), "fractions")
@@ -105,7 +160,7 @@ def beta_lactamase(data: Path, work: Path, networks: list[str], options: dict[st
     return {"rows": _by_split(found), "verdict": _verdict(found)}
 
 
-def gb1(data: Path, work: Path, networks: list[str], options: dict[str, Any]) -> dict[str, Any]:
+def gb1(data: Path, work: Path, networks: Networks, options: dict[str, Any]) -> dict[str, Any]:
     assay = read_landscape("gb1", data)
     names = list(assay.splits)
     found = limbeck.landscape(assay, work, splits=names, curves=False, progress=True, **options)
@@ -118,6 +173,22 @@ def gb1(data: Path, work: Path, networks: list[str], options: dict[str, Any]) ->
         model = RidgeModel("one-hot", alpha=1.0).fit([assay.rows[i] for i in fitted], assay.scores[fitted])
         line[name] = score(assay.scores[test], model.predict([assay.rows[i] for i in test]))["spearman"]
     return {"rows": [line, *rows], "verdict": _verdict(found)}
+
+
+def nn4dms(data: Path, work: Path, networks: Networks, options: dict[str, Any]) -> dict[str, Any]:
+    """The main split of Gelman et al. 2021 (doi:10.1073/pnas.2104878118), four fifths of which train."""
+    lines: dict[tuple[str, str], dict[str, Any]] = {}
+    verdicts: list[dict[str, Any]] = []
+    for name in ("avgfp", "bgl3", "pab1", "ube4b"):
+        assay = read_landscape(name, data)
+        found = limbeck.landscape(assay, work / name, splits=["split_main"], curves=False, progress=True, **options)
+        for metric, suffix in (("spearman", ""), ("pearson", " Pearson")):
+            scores = found.scores[found.scores["metric"] == metric]
+            for model, rows, value in zip(scores["model"], scores["rows"], scores["value"], strict=True):
+                line = lines.setdefault((rows, model), {"model": model, "rows": rows})
+                line[f"{name}{suffix}"] = float(value)
+        verdicts += [{**verdict, "split": name} for verdict in _verdict(found)]
+    return {"rows": [line for _, line in sorted(lines.items(), key=lambda item: item[0][0])], "verdict": verdicts}
 
 
 def _predictions(found: Any, model: str) -> dict[str, np.ndarray]:
@@ -137,24 +208,6 @@ def _rows(found: Any, groups: dict[str, np.ndarray]) -> list[dict[str, Any]]:
         line: dict[str, Any] = {"model": model, "rows": largest["rows"], "train": int(largest["n_train"])}
         line |= {"test": int(largest["n_test"]), "seconds": round(float(largest["seconds"]), 1)}
         lines.append(line | _grouped(groups, part["row"], part["measured"], part["predicted"]))
-    return lines
-
-
-def _networks(assay: Assay, split: str, groups: dict[str, np.ndarray], names: list[str]) -> list[dict[str, Any]]:
-    """Rows of networks with the settings that the paper has for the assay, fitted to all of train."""
-    from limbeck.landscapes import networks
-
-    train, valid, test = (np.flatnonzero(assay.splits[split] == part) for part in ("train", "valid", "test"))
-    lines = []
-    for name in names:
-        start = time.monotonic()
-        model = getattr(networks, name).published(assay.name)
-        held = [assay.rows[i] for i in valid], assay.scores[valid]
-        model.fit([assay.rows[i] for i in train], assay.scores[train], held, progress=True)
-        predicted = model.predict([assay.rows[i] for i in test])
-        sizes = {"train": len(train), "test": len(test), "seconds": round(time.monotonic() - start, 1)}
-        line: dict[str, Any] = {"model": f"{name} as published", "rows": "all", **sizes}
-        lines.append(line | _grouped(groups, test, assay.scores[test], predicted))
     return lines
 
 
@@ -185,10 +238,11 @@ def _verdict(found: Any) -> list[dict[str, Any]]:
 
 def markdown(task: str, result: dict[str, Any]) -> str:
     columns = [name for name in result["rows"][0] if name != "seconds"]
-    published = [{"model": name, **values} for name, values in PUBLISHED[task]]
+    published = [{"model": name, **values} for name, values in PUBLISHED.get(task, [])]
     lines = [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
     lines += ["| " + " | ".join(_cell(row.get(name)) for name in columns) + " |" for row in result["rows"]]
-    lines += ["", "Published, not measured here:", "", lines[0], lines[1]]
+    if published:
+        lines += ["", "Published, not measured here:", "", lines[0], lines[1]]
     lines += ["| " + " | ".join(_cell(row.get(name)) for name in columns) + " |" for row in published]
     sentences = [f"- **{v['verdict']}** ({v['split']}): {v['sentence']}" for v in result["verdict"]]
     return "\n".join([f"# {task}", "", *lines, "", *sentences]) + "\n"
@@ -200,7 +254,13 @@ def _cell(value: Any) -> str:
     return f"{value:.3f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
 
 
-TASKS = {"fluorescence": fluorescence, "stability": stability, "beta-lactamase": beta_lactamase, "gb1": gb1}
+TASKS = {
+    "fluorescence": fluorescence,
+    "stability": stability,
+    "beta-lactamase": beta_lactamase,
+    "gb1": gb1,
+    "nn4dms": nn4dms,
+}
 
 
 def main() -> None:
@@ -211,12 +271,20 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="default: the data sets that come with limbeck")
     parser.add_argument("--ladder", default="quick")
     parser.add_argument("--sample", type=int, help="variants that an encoder reads (default: 1.2 M residues)")
-    parser.add_argument("--network", action="append", default=[], help="of fluorescence: MaxPoolCNN, LinearMaxPoolCNN")
+    parser.add_argument(
+        "--network",
+        action="append",
+        default=[],
+        choices=("MaxPoolCNN", "DilatedCNN", "LinearMaxPoolCNN", "CNNEnsemble", "BiLSTM"),
+        help="of fluorescence and stability (which alone has DilatedCNN); repeatable",
+    )
+    parser.add_argument("--train", type=int, metavar="N", help="variants that networks are fitted to (default: all)")
     arguments = parser.parse_args()
-    if arguments.network and arguments.task != "fluorescence":
-        parser.error("--network is for fluorescence")
+    if arguments.network and arguments.task not in ("fluorescence", "stability"):
+        parser.error("--network is for fluorescence and stability")
     options = {"ladder": arguments.ladder, "sample": arguments.sample, "say": print}
-    result = TASKS[arguments.task](arguments.data or shipped_data(), arguments.work, arguments.network, options)
+    networks = Networks(tuple(arguments.network), arguments.train)
+    result = TASKS[arguments.task](arguments.data or shipped_data(), arguments.work, networks, options)
     result = {"limbeck": limbeck.__version__, "ladder": arguments.ladder, **result}
     arguments.output.mkdir(parents=True, exist_ok=True)
     (arguments.output / f"{arguments.task}.json").write_text(json.dumps(result, indent=1) + "\n")
