@@ -397,7 +397,9 @@ def test_an_lstm_reads_rows_of_several_lengths_as_pytorch_reads_packed_ones():
     padded = [row.ljust(12, "-") for row in rows]
     reference = torch.nn.LSTM(4, 5, batch_first=True, bidirectional=True)
     ways = {"": network.forwards, "_reverse": network.backwards}
-    reference.load_state_dict({f"{name}{way}": v for way, lstm in ways.items() for name, v in lstm.state_dict().items()})
+    reference.load_state_dict(
+        {f"{name}{way}": v for way, lstm in ways.items() for name, v in lstm.state_dict().items()}
+    )
     for row, found in zip(rows, network(encode(padded)).detach(), strict=True):
         states = reference(network.embedding(torch.from_numpy(encode([row]).astype(int))))[0][0]
         expected = network.output(torch.cat([states.mean(dim=0), states.max(dim=0).values]))

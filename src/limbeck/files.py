@@ -9,34 +9,37 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["sync", "whole", "write_whole"]
+__all__ = ["PARTIAL", "sweep", "sync", "whole"]
+
+PARTIAL = ".partial"
+"""How names of files end that are being written, or were when their process was killed."""
 
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """A name beside ``path`` to write to; the file moves to ``path`` when it is whole, readable as new files are."""
-    partial = path.with_name(path.name + ".partial")
-    yield partial
-    # Some writers go through a private temporary file, which nobody else could read.
-    mask = os.umask(0)
-    os.umask(mask)
-    partial.chmod(0o666 & ~mask)
-    os.replace(partial, path)
+    """A name beside ``path`` to write to; the file moves to ``path`` when it is whole, readable as new files are.
 
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file at once; any number of processes may write the same one at the same time.
-
-    Raises:
-        OSError: if it cannot be written; nothing of it is left then.
+    Any number of processes may write the same file at the same time: each has a name of its own, and the last one to
+    end stays. If the block raises, nothing is left.
     """
-    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
+    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}{PARTIAL}")
     try:
-        partial.write_bytes(content)
+        yield partial
+        # Some writers go through a private temporary file, which nobody else could read.
+        mask = os.umask(0)
+        os.umask(mask)
+        partial.chmod(0o666 & ~mask)
         os.replace(partial, path)
     finally:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed processes left of files in a folder into which no other process writes."""
+    for path in folder.glob(f"*{PARTIAL}"):
+        with suppress(OSError):
+            path.unlink()
 
 
 def sync(descriptor: int) -> None:

@@ -30,7 +30,7 @@ from limbeck.distillation.precision import resolve_precision
 from limbeck.distillation.subnetworks import operations, sample
 from limbeck.encoders.transformer import resolve_device
 from limbeck.errors import InputError
-from limbeck.files import whole
+from limbeck.files import sweep, whole
 
 __all__ = ["Machines", "Progress", "train"]
 
@@ -414,6 +414,7 @@ def train(
         run.average = WeightAverage(run.distiller, config.ema)
     fabric.barrier()
     if fabric.is_global_zero:
+        sweep(folder)
         with whole(options) as partial:
             partial.write_text(json.dumps(wanted, indent=1) + "\n")
         _cut(folder / "log.jsonl", first)

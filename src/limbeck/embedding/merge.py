@@ -83,13 +83,8 @@ def merge(
             raise InputError(f"{path} exists already and is not of this run; remove it or choose another output")
         return result
     table = _Table(found, metadata, _checked_lengths(found))
-    with whole(path) as temporary:
-        try:
-            with Progress("writing", "proteins", result.proteins, progress) as bar:
-                write_table(table, temporary, kind, bar.update)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+    with whole(path) as temporary, Progress("writing", "proteins", result.proteins, progress) as bar:
+        write_table(table, temporary, kind, bar.update)
     return result
 
 

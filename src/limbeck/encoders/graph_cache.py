@@ -17,7 +17,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from limbeck.files import write_whole
+from limbeck.files import whole
 
 __all__ = ["MOST_BYTES", "UNUSED_DAYS", "cache_directory", "keep", "kept", "used"]
 
@@ -70,7 +70,8 @@ def keep(digest: str, graph: bytes) -> None:
     path = kept(digest)
     path.parent.mkdir(parents=True, exist_ok=True)
     # Processes that start together compile the same graph.
-    write_whole(path, graph)
+    with whole(path) as partial:
+        partial.write_bytes(graph)
     _remove_unused(path)
 
 

@@ -28,11 +28,11 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
+from safetensors.numpy import save_file
 
 from limbeck.encoders import Encoder
 from limbeck.errors import InputError
-from limbeck.files import write_whole
+from limbeck.files import whole
 from limbeck.landscapes.assay import GAP, STOP, expressed
 from limbeck.landscapes.vectors import Source, nearest_wild_types
 from limbeck.progress import Progress
@@ -174,7 +174,8 @@ def _text(key: Key) -> str:
 def _write(folder: Path, key: Key, sites: Array) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     notes = {"determined_by": _text(key), "sha256": hashlib.sha256(sites.tobytes()).hexdigest()}
-    write_whole(_path(folder, key), save({"ratios": sites}, notes))
+    with whole(_path(folder, key)) as partial:
+        save_file({"ratios": sites}, partial, notes)
 
 
 def _read(folder: Path, key: Key) -> Array | None:

@@ -194,11 +194,8 @@ def _writer(output: str, columns: list[str]) -> Iterator[_Write]:
             else:
                 with partial.open("w", encoding="utf-8", newline="") as file:
                     yield _text(file, columns, "\t" if format == "tsv" else ",")
-    except BaseException as error:
-        Path(output + ".partial").unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise InputError(f"{output} cannot be written: {error.strerror}") from None
-        raise
+    except OSError as error:
+        raise InputError(f"{output} cannot be written: {error.strerror}") from None
 
 
 def _text(file: TextIO, columns: list[str], delimiter: str) -> _Write:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from limbeck.encoders.base import Encoder
 from limbeck.errors import InputError
-from limbeck.files import sync, whole
+from limbeck.files import sweep, sync, whole
 from limbeck.lock import exclusive
 
 if TYPE_CHECKING:
@@ -210,6 +210,7 @@ class Store:
                 raise InputError(
                     f"another run is computing features in {self.folder}; wait for it or choose another cache folder"
                 )
+            sweep(self.folder)
             self.load()
             yield
 
@@ -269,16 +270,10 @@ class Store:
         return entry
 
     def _write_whole(self, name: str, parts: list[bytes | memoryview]) -> None:
-        with whole(self.folder / name) as partial:
-            try:
-                with partial.open("wb") as file:
-                    file.writelines(parts)
-                    file.flush()
-                    sync(file.fileno())
-            except OSError:
-                # A part that is of no use must not fill the disk that is full.
-                partial.unlink(missing_ok=True)
-                raise
+        with whole(self.folder / name) as partial, partial.open("wb") as file:
+            file.writelines(parts)
+            file.flush()
+            sync(file.fileno())
 
     @contextmanager
     def _plain_errors(self) -> Iterator[None]:
