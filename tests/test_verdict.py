@@ -268,6 +268,37 @@ def test_both_are_chosen_by_validation_scores_and_not_by_the_test() -> None:
     assert (found.difference, found.low, found.high) == pytest.approx(equal.difference("a", "b", "spearman"))
 
 
+def test_a_model_that_was_not_chosen_can_refute_a_verdict_but_make_none() -> None:
+    split = made(300, 300, "variant")
+    measured, plain, encoder = two(split, 0.5)
+    assert judged(split, measured, plain, encoder).verdict == "needed"
+    overlooked = replace(plain, name="CNN", valid=0.1, test=encoder.test)
+    found = judged(split, measured, plain, encoder, overlooked)
+    assert (found.verdict, found.model, found.baseline) == ("unclear", "esm ridge", "one-hot")
+    reached = score(measured, encoder.test)["spearman"]
+    assert (
+        f"CNN, which needs no pretraining and which the validation variants did not choose, reaches {reached:.3f}"
+        in (found.sentence)
+    )
+    assert found.advice.startswith("The validation variants did not tell the models apart")
+    assert found.advice.endswith("Until then CNN is the better bet.")
+    worse = replace(overlooked, test=plain.test)
+    assert judged(split, measured, plain, encoder, worse).verdict == "needed"
+    # The other way round.
+    useless = replace(encoder, name="esm GP", valid=0.9, test=plain.test)
+    assert judged(split, measured, plain, useless).verdict == "not needed"
+    found = judged(split, measured, plain, encoder, useless)
+    assert (found.verdict, found.model) == ("unclear", "esm GP")
+    assert "since esm ridge, which the validation variants did not choose, gains +0.0" in found.sentence
+    assert found.advice.endswith("Until then esm ridge is the better bet.")
+    assert judged(split, measured, plain, useless, replace(useless, name="other")).verdict == "not needed"
+    # What was fitted to more variants is another comparison.
+    more = replace(overlooked, n_train=None)
+    sampled = replace(encoder, n_train=100)
+    few = replace(plain, n_train=100)
+    assert judged(split, measured, few, sampled, more).verdict == "needed"
+
+
 def test_a_random_network_is_no_pretraining() -> None:
     split = made(100, 100, "variant")
     measured, plain, encoder = two(split, 0.5)

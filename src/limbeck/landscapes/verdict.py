@@ -7,7 +7,8 @@ compared once on the same test variants, by the difference of their Spearman cor
   model itself predicts better than chance;
 - *not needed*: the interval's upper end lies below the margin, so that a gain worth having can be ruled out;
 - *unclear*: else; and always where the test is too small, where too few variants chose the models, where no model
-  predicts better than chance, or where one of the two kinds of models is missing.
+  predicts better than chance, where a model that was not chosen refutes on the test what the comparison would say, or
+  where one of the two kinds of models is missing.
 
 A random network's vectors are no pretraining.
 """
@@ -21,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from limbeck.landscapes.scores import FEWEST_UNITS, Bootstrap, bootstrap
+from limbeck.landscapes.scores import FEWEST_UNITS, Bootstrap, bootstrap, score
 from limbeck.landscapes.splits import FEWEST_TESTED, FEWEST_VALIDATED, Split
 
 __all__ = ["MARGIN", "VERDICTS", "Contender", "Verdict", "judge", "summarise"]
@@ -131,11 +132,17 @@ def judge(
     equal = [c for c in plain if _trained(c, split) == _trained(model, split)]
     baseline = _best(equal or plain)
     fuller = [c for c in plain if _trained(c, split) > _trained(model, split)]
-    compared = [model, baseline, *([_best(fuller)] if fuller and equal else [])]
-    # Names need not be unique between models fitted to all variants and to a sample.
-    predictions = {str(index): c.test for index, c in enumerate(compared)}
-    samples = bootstrap(measured, predictions, split.units, count, seed, (METRIC,))
-    return _Case(split, compared, samples, encoders, curves or {}, margin).verdict()
+    alike = [c for c in pretrained if _trained(c, split) == _trained(model, split)]
+    compared = {
+        _MODEL: model,
+        _BASELINE: baseline,
+        _FULLER: _best(fuller) if fuller and equal else None,
+        _OTHER_MODEL: _best_on_test([c for c in alike if c is not model], measured),
+        _OTHER_BASELINE: _best_on_test([c for c in equal or plain if c is not baseline], measured),
+    }
+    some = {role: contender for role, contender in compared.items() if contender}
+    samples = bootstrap(measured, {role: c.test for role, c in some.items()}, split.units, count, seed, (METRIC,))
+    return _Case(split, some, samples, encoders, curves or {}, margin).verdict()
 
 
 def summarise(verdicts: Iterable[Verdict]) -> str:
@@ -159,6 +166,11 @@ def _best(contenders: Sequence[Contender]) -> Contender:
     return max(contenders, key=lambda c: -math.inf if math.isnan(c.valid) else c.valid)
 
 
+def _best_on_test(contenders: Sequence[Contender], measured: ArrayLike) -> Contender | None:
+    """The one that ranks the test best. It may refute a verdict, but never makes one."""
+    return max(contenders, key=lambda c: score(measured, c.test)[METRIC], default=None)
+
+
 def _trained(contender: Contender, split: Split) -> int:
     return len(split.train) if contender.n_train is None else contender.n_train
 
@@ -174,25 +186,37 @@ def _incomplete(split: Split, pretrained: Sequence[Contender], plain: Sequence[C
     )
 
 
+_MODEL, _BASELINE, _FULLER, _OTHER_MODEL, _OTHER_BASELINE = (
+    "model",
+    "baseline",
+    "fuller",
+    "other model",
+    "other baseline",
+)
+"""Roles in a comparison: those chosen on validation data; the best baseline fitted to more variants; and of those that
+were not chosen the best on the test."""
+
+
 class _Case:
     """A comparison of the two best models, and what is said of it."""
 
     def __init__(
         self,
         split: Split,
-        compared: Sequence[Contender],
+        compared: Mapping[str, Contender],
         samples: Bootstrap,
         encoders: str,
         curves: Mapping[str, Mapping[int, float]],
         margin: float,
     ) -> None:
         self.split, self.samples, self.encoders, self.curves, self.margin = split, samples, encoders, curves, margin
-        self.model, self.baseline = compared[:2]
-        self.fuller = compared[2] if len(compared) > 2 else None
-        self.values = [samples.value(str(index), METRIC) for index in range(len(compared))]
-        self.above_chance = [samples.interval(str(index), METRIC)[0] > 0 for index in range(len(compared))]
-        self.difference, self.low, self.high = samples.difference("0", "1", METRIC)
+        self.compared = compared
+        self.model, self.baseline, self.fuller = compared[_MODEL], compared[_BASELINE], compared.get(_FULLER)
+        self.values = {role: samples.value(role, METRIC) for role in compared}
+        self.above_chance = {role: samples.interval(role, METRIC)[0] > 0 for role in (_MODEL, _BASELINE)}
+        self.difference, self.low, self.high = samples.difference(_MODEL, _BASELINE, METRIC)
         self.n = len(split.test)
+        self.overlooked = ""
         self.reason = self._why_unclear()
 
     def verdict(self) -> Verdict:
@@ -212,15 +236,38 @@ class _Case:
             return self._few_units()
         if len(self.split.valid) < FEWEST_VALIDATED:
             return f"only {len(self.split.valid)} variants chose the models, and at least {FEWEST_VALIDATED} are needed"
-        if not any(self.above_chance[:2]):
+        if not any(self.above_chance.values()):
             return "no model predicts them better than chance"
         if self.high < self.margin:
-            return ""
+            return self._overlooked_model()
         if self.low <= 0:
             return f"the test can rule out neither that there is no difference, nor one of {self.high:.3f}"
         if self.difference < self.margin:
             return f"there is a gain, but it may be less than the {self.margin:g} that are worth the trouble"
-        return "" if self.above_chance[0] else "the pretrained model itself predicts no better than chance"
+        if not self.above_chance[_MODEL]:
+            return "the pretrained model itself predicts no better than chance"
+        return self._overlooked_baseline()
+
+    def _overlooked_model(self) -> str:
+        """Why an encoder may be needed all the same: another pretrained model gains surely what is worth having."""
+        if _OTHER_MODEL not in self.compared:
+            return ""
+        gain, low, high = self.samples.difference(_OTHER_MODEL, _BASELINE, METRIC)
+        if low <= 0 or gain < self.margin:
+            return ""
+        self.overlooked = self.compared[_OTHER_MODEL].name
+        told = f"{gain:+.3f} ({low:+.3f} to {high:+.3f})"
+        return f"{self.overlooked}, which the validation variants did not choose, gains {told}"
+
+    def _overlooked_baseline(self) -> str:
+        """Why no encoder may be needed all the same: another model without pretraining comes within the margin."""
+        if self.values.get(_OTHER_BASELINE, -math.inf) <= self.values[_MODEL] - self.margin:
+            return ""
+        self.overlooked = self.compared[_OTHER_BASELINE].name
+        return (
+            f"{self.overlooked}, which needs no pretraining and which the validation variants did not choose, reaches "
+            f"{self.values[_OTHER_BASELINE]:.3f}"
+        )
 
     def _few_units(self) -> str:
         units, worth = self.samples.units, math.floor(self.samples.effective)
@@ -238,19 +285,19 @@ class _Case:
         places = PLACES[self.split.unit].format(self.samples.units)
         interval = "" if math.isnan(self.low) else f", 95 % interval {self.low:+.3f} to {self.high:+.3f}"
         return (
-            f"{opening}: {self.model.name} ranks them with a Spearman correlation of {self.values[0]:.3f}, and "
-            f"{self.baseline.name}, the best without pretraining, with {self.values[1]:.3f} (difference "
-            f"{self.difference:+.3f}{interval}; {self.n:,} test variants{places}), by the encoders tried "
+            f"{opening}: {self.model.name} ranks them with a Spearman correlation of {self.values[_MODEL]:.3f}, and "
+            f"{self.baseline.name}, the best without pretraining on validation, with {self.values[_BASELINE]:.3f} "
+            f"(difference {self.difference:+.3f}{interval}; {self.n:,} test variants{places}), by the encoders tried "
             f"({self.encoders})."
         )
 
     def _use_model(self) -> str:
         advice = f"Use {self.model.name} for {self.split.tested}."
-        if self.fuller and self.values[2] >= self.values[0] - self.margin:
+        if self.fuller and self.values[_FULLER] >= self.values[_MODEL] - self.margin:
             return (
                 f"Use {self.model.name} for {self.split.tested} where about {_trained(self.model, self.split):,} "
                 f"variants are measured; fitted to all {_trained(self.fuller, self.split):,}, {self.fuller.name} "
-                f"reaches {self.values[2]:.3f} on the same test variants without pretraining."
+                f"reaches {self.values[_FULLER]:.3f} on the same test variants without pretraining."
             )
         return f"{advice} {self._catching_up()}".rstrip()
 
@@ -270,7 +317,7 @@ class _Case:
         )
 
     def _use_baseline(self) -> str:
-        best = self.fuller if self.fuller and self.values[2] >= self.values[1] else self.baseline
+        best = self.fuller if self.fuller and self.values[_FULLER] >= self.values[_BASELINE] else self.baseline
         advice = (
             f"Use {best.name}: no encoder is needed, and none of those tried can be expected to gain more than "
             f"{max(self.high, 0.0):.3f}."
@@ -302,10 +349,15 @@ class _Case:
                 "Keep more of the training variants for validation: chosen by so few, a model may be any. Until then "
                 "judge by the scores of all models."
             )
-        if not any(self.above_chance[:2]):
+        if not any(self.above_chance.values()):
             return (
                 f"Don't rank {tested} by any of these models. Measure some and train on them; if that fails too, check "
                 "whether replicates agree."
+            )
+        if self.overlooked:
+            return (
+                "The validation variants did not tell the models apart: measure more, or keep more of the training "
+                f"variants for validation. Until then {self.overlooked} is the better bet."
             )
         aim, factor = self._growth()
         if factor > FARTHEST:
@@ -335,7 +387,7 @@ class _Case:
         return f"{advice} and test on them."
 
     def _until(self) -> str:
-        if self.difference >= self.margin and self.above_chance[0]:
+        if self.difference >= self.margin and self.above_chance[_MODEL]:
             return f"Until then {self.model.name} is the better bet."
         return f"Until then use {self.baseline.name}, which needs no pretraining."
 
