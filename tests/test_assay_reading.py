@@ -541,6 +541,13 @@ def test_what_is_missing_or_ambiguous_names_the_option(
     assert message.startswith((f"{path}", "--"))
 
 
+@pytest.mark.parametrize("score", ["-0,27", "\N{MINUS SIGN}0.27", "1,234.5", "1 234", "27 %"])
+def test_scores_as_spreadsheets_write_them_are_refused_and_no_other_column_is_taken(tmp_path: Path, score: str) -> None:
+    path = write(tmp_path / "a.tsv", ["mutant", "score", "reads"], [("A4W", score, i) for i in range(12)])
+    message = refusal(lambda: read_assay(path, wild_type=WILD_TYPE))
+    assert f"12 of 12 rows cannot be used (line 2: its score {score!r} is no finite number like -1234.5;" in message
+
+
 def test_ambiguous_proteins_are_refused_unless_they_say_the_same(tmp_path: Path) -> None:
     rows = [(substituted(v), "xy"[i % 2], "vw"[i % 2], "mn"[i % 3 > 0], i) for i, v in enumerate(scan())]
     names = ["sequence", "protein_name", "gene", "other", "score"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -138,6 +139,8 @@ _PARTS = {
 }
 _TRUE = {"true", "1", "1.0", "yes"}
 _FALSE = {"false", "0", "0.0", "no", *MISSING}
+# As spreadsheets write numbers: a comma as decimal mark, thousands set apart, a typographic minus, percent.
+_WRITTEN_NUMBER = re.compile(r"[+\N{MINUS SIGN}\N{EN DASH}-]?\d[\d\s.,'\N{RIGHT SINGLE QUOTATION MARK}]*%?")
 _SAMPLE = 2000
 _LEAST_BESIDE_NAMES = 10
 
@@ -374,6 +377,15 @@ def _looks_like_numbers(values: Sequence[str], name: str) -> bool:
     return bool(values) and sum(_is_number(value) for value in values) >= len(values) / 2
 
 
+def _looks_like_scores(values: Sequence[str], name: str) -> bool:
+    """Whether at least half of these values are numbers, however they are written.
+
+    What cannot be read is then an error of its row: another column must not be taken for the scores instead.
+    """
+    written = sum(_is_number(value) or _WRITTEN_NUMBER.fullmatch(value) is not None for value in values)
+    return bool(values) and written >= len(values) / 2
+
+
 def _is_number(value: str) -> bool:
     try:
         float(value)
@@ -420,7 +432,7 @@ def _is_made_of_sequences(values: Sequence[str]) -> bool:
 
 
 def _find_scores(table: Table, taken: set[str | None]) -> str:
-    found = _find(table, SCORE_COLUMNS, _looks_like_numbers, "the score", "--score-column", taken)
+    found = _find(table, SCORE_COLUMNS, _looks_like_scores, "the score", "--score-column", taken)
     if found is not None:
         return found
     described = (*COUNT_COLUMNS, *FLAG_COLUMNS, *PROTEIN_COLUMNS, "id", "index", "position", "pos", "unnamed:_0", "")

@@ -308,7 +308,7 @@ def _read_scores(draft: _Draft, chosen: Chosen) -> NDArray[np.float64]:
         scores = np.array([_number(value) for value in values])
     for row in np.flatnonzero(~np.isfinite(scores)).tolist():
         value = values[row]
-        fault = "is missing" if value.lower() in MISSING else f"{value!r} is no finite number"
+        fault = "is missing" if value.lower() in MISSING else f"{value!r} is no finite number like -1234.5"
         draft.fail(row, f"its score {fault}")
     return scores
 
