@@ -548,6 +548,21 @@ def test_scores_as_spreadsheets_write_them_are_refused_and_no_other_column_is_ta
     assert f"12 of 12 rows cannot be used (line 2: its score {score!r} is no finite number like -1234.5;" in message
 
 
+def test_empty_columns_and_rows_of_a_spreadsheet_are_none(tmp_path: Path) -> None:
+    rows = [(written(v), i, "", "") for i, v in enumerate(scan())]
+    plain = read_assay(write(tmp_path / "a.csv", ["mutant", "score"], [row[:2] for row in rows]), wild_type=WILD_TYPE)
+    empty = [("", "", "", "")] * 3
+    path = write(tmp_path / "b.csv", ["mutant", "score", "", ""], [*rows[:5], *empty, *rows[5:], *empty])
+    padded = read_assay(path, wild_type=WILD_TYPE)
+    assert (padded.rows, padded.scores.tolist()) == (plain.rows, plain.scores.tolist())
+    assert padded.lines.tolist() == [line + 3 * (line > 6) for line in plain.lines]
+    # An empty mutation is the wild type, an empty row is nothing.
+    variants = write(tmp_path / "c.csv", ["id", "mutant", ""], [("a", "A4W", ""), *[("", "", "")] * 2, ("b", "", "")])
+    assert read_variants(variants, {"": WILD_TYPE}).labels == ["a", "b"]
+    path = write(tmp_path / "d.csv", ["mutant", "score", "", ""], [(*row[:2], 1, 2) for row in rows])
+    assert "several columns have no name" in refusal(lambda: read_assay(path, wild_type=WILD_TYPE))
+
+
 def test_ambiguous_proteins_are_refused_unless_they_say_the_same(tmp_path: Path) -> None:
     rows = [(substituted(v), "xy"[i % 2], "vw"[i % 2], "mn"[i % 3 > 0], i) for i, v in enumerate(scan())]
     names = ["sequence", "protein_name", "gene", "other", "score"]

@@ -467,7 +467,8 @@ def _rows(stream: BinaryIO, source: str, format: str) -> Iterator[tuple[int, lis
         except csv.Error as error:
             problem = f"no well-formed {format.upper()} ({error}); fix its quotes"
             raise InputError(f"{source}, line {line}: {problem}") from None
-        if len(row) > 1 or (row and row[0].strip()):
+        # Spreadsheets write an empty row as separators alone.
+        if any(field.strip() for field in row):
             yield line, row
 
 

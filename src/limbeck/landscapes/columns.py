@@ -211,7 +211,7 @@ def read_table(path: str | os.PathLike[str], format: str | None = None) -> Table
     source = os.fspath(path)
     rows = records.read_rows(path, format=format)
     _, names = next(rows, (0, []))
-    doubled = next((name for name in names if names.count(name) > 1), None)
+    doubled = next((name for name in names if name and names.count(name) > 1), None)
     if doubled is not None:
         raise InputError(f"{source}: several columns are called {doubled!r}; rename them")
     if len(names) == 1 and ";" in names[0]:
@@ -230,8 +230,13 @@ def read_table(path: str | os.PathLike[str], format: str | None = None) -> Table
         raise InputError(f"{source}: none of its rows can be used; the first, on line {line}, {reason}; correct them")
     if not lines:
         raise InputError(f"{source}: holds no rows; expected column names and, below them, one variant a line")
+    columns = list(zip(*fields, strict=True))
+    # Spreadsheets write empty columns behind the others.
+    kept = [i for i, name in enumerate(names) if name or any(value.strip() for value in columns[i])]
+    if sum(not names[i] for i in kept) > 1:
+        raise InputError(f"{source}: several columns have no name; name them")
     unit = "row" if records.format_of(path, format) == "parquet" else "line"
-    return Table(source, unit, names, lines, list(zip(*fields, strict=True)), malformed)
+    return Table(source, unit, [names[i] for i in kept], lines, [columns[i] for i in kept], malformed)
 
 
 def choose_columns(
