@@ -165,6 +165,18 @@ def test_more_than_there_are_cannot_be_removed():
         check(attribution, assay.rows[:1], removed=(30,))
 
 
+def test_explain_says_which_rows_it_passed_over(tmp_path):
+    assay = toy()
+    save_trained(RidgeModel("one-hot", alpha=1.0).fit(assay.rows, assay.scores), tmp_path / "model", assay, "ridge")
+    (tmp_path / "v.csv").write_text("mutant\nK2R\nK999R\n")
+    said = []
+    table, _ = explain(tmp_path / "model", tmp_path / "v.csv", listed=1, say=said.append, skip_invalid=True)
+    assert set(table["id"]) == {"K2R"}
+    assert said[0] == "Columns: mutations 'mutant'."
+    assert said[-1].startswith("line 3: mutation 'K999R'")
+    assert said[-1].endswith("; passed over")
+
+
 def test_explain_names_training_variants_of_a_file(tmp_path):
     assay = toy()
     save_trained(RidgeModel("one-hot", alpha=1.0).fit(assay.rows, assay.scores), tmp_path / "model", assay, "ridge")

@@ -99,7 +99,13 @@ def run(options: argparse.Namespace) -> None:
     elif options.explain is not None:
         check_output(options.output or "-")
         table, checked = explain(
-            model, options.variants, listed=options.explain, checked=options.check, progress=shown, **reading
+            model,
+            options.variants,
+            listed=options.explain,
+            checked=options.check,
+            progress=shown,
+            say=say if shown else None,
+            **reading,
         )
         write_table(table, options.output or "-")
         if checked is not None:

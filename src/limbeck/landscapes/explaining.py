@@ -15,7 +15,7 @@ are of the features as they stand: a fit that also scales them anew moves a litt
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -339,6 +339,7 @@ def explain(
     checked: bool = False,
     repeats: int = REPEATS,
     progress: bool = False,
+    say: Callable[[str], None] | None = None,
     **reading: Any,
 ) -> tuple[pd.DataFrame, pd.DataFrame | None]:
     """Name the training variants that drove the predictions of a file's variants.
@@ -351,6 +352,7 @@ def explain(
         checked: also remove them, fit again, and compare with random ones (:func:`check`).
         repeats: of the random ones.
         progress: show progress on standard error.
+        say: is given what was taken from the file, and each row that was passed over.
         **reading: options of :func:`limbeck.landscapes.reading.read_variants`.
 
     Returns:
@@ -368,6 +370,9 @@ def explain(
     found = read_variants(
         variants, training.wild_types, width=training.width, first_position=training.first_position, **reading
     )
+    if say is not None:
+        for note in [*found.notes, *(f"line {line}: {reason}; passed over" for line, reason in found.skipped)]:
+            say(note)
     attribution = Attribution(model, training)
     chosen = tuple(methods or attribution.methods)
     predicted = model.predict(found.rows)
