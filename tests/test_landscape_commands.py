@@ -282,6 +282,16 @@ def test_files_that_are_no_assay_are_one_line(tmp_path, capsys, content, says):
     assert not (tmp_path / "r").exists()
 
 
+def test_an_assay_too_small_to_split_is_told_what_to_use(tmp_path, capsys):
+    names, rows = shipped("dms_nn4dms/pab1.csv.gz", 1000)
+    kept = [names.index(name) for name in ("variant", "score")]
+    few = written(tmp_path / "few.csv", ["variant", "score"], [[row[i] for i in kept] for row in rows])
+    message = refused(capsys, "landscape", few, "-o", tmp_path / "r", "--wild-type", WILD_TYPE)
+    assert "no split can be made (random: only " in message
+    assert f"; measure more variants. With {len(rows)} variants of one protein, use " in message
+    assert not (tmp_path / "r").exists()
+
+
 def test_missing_file_and_folder_are_one_line(tmp_path, capsys):
     assert "no such file" in refused(capsys, "landscape", tmp_path / "none.csv", "-o", tmp_path / "r")
     assert "is a directory" in refused(capsys, "landscape", tmp_path, "-o", tmp_path / "r")

@@ -90,7 +90,9 @@ def landscape(
     made, no_splits = make_splits(assay, names=splits, seed=seed)
     if not made:
         reasons = "; ".join(f"{item.name}: {item.reason}" for item in no_splits)
-        raise InputError(f"{assay.name}: no split can be made ({reasons}); measure more variants")
+        problem = f"{assay.name}: no split can be made ({reasons}); measure more variants"
+        # Few variants are what the advice is for.
+        raise InputError(f"{problem}. {advice(assay)}".removesuffix(". "))
     folder = None if output is None else Path(output)
     most = sample or min(MOST_SAMPLED, max(1, SAMPLED_RESIDUES // max(1, assay.width)))
     work = None if folder is None else folder / WORK
