@@ -282,6 +282,15 @@ def test_files_that_are_no_assay_are_one_line(tmp_path, capsys, content, says):
     assert not (tmp_path / "r").exists()
 
 
+def test_numbers_of_tiny_scores_stand_apart():
+    """Dissociation constants in mol/l have squares of eight characters."""
+    found = make_comparison()
+    scores = found.scores
+    scores.loc[scores["metric"] == "mse", "value"] = 3.43e-18
+    assert "3.43e-18" in as_text(found)
+    assert not re.search(r"\S3\.43e-18", as_text(found))
+
+
 def test_an_assay_too_small_to_split_is_told_what_to_use(tmp_path, capsys):
     names, rows = shipped("dms_nn4dms/pab1.csv.gz", 1000)
     kept = [names.index(name) for name in ("variant", "score")]

@@ -117,7 +117,7 @@ def _scores(comparison: Comparison, split: str, rows: str, width: int, *, marked
     picture = min(LARGEST_PICTURE, width - 2 - numbers_width - column - 2)
     if picture < SMALLEST_PICTURE:
         picture = 0
-    head = f"{'Spearman':>10}{'':13}{'Pearson':>8}{'MSE':>8}{'NDCG':>7}{'top 10%':>8}"
+    head = f"{'Spearman':>10}{'':13}{'Pearson':>8}{'MSE':>9}{'NDCG':>7}{'top 10%':>8}"
     ends = _range(ranking)
     scale = f"  {ends[0]:<{picture // 2}.1f}{ends[1]:>{picture - picture // 2}.1f}" if picture else ""
     lines = [f"  {'model':<{column}}{head}{scale}"]
@@ -132,7 +132,7 @@ def _scores(comparison: Comparison, split: str, rows: str, width: int, *, marked
     return lines
 
 
-_OTHERS = {"pearson": 8, "mse": 8, "ndcg": 7, "recall": 8}
+_OTHERS = {"pearson": 8, "mse": 9, "ndcg": 7, "recall": 8}
 """Metrics beside the first, and the width of their columns."""
 
 
