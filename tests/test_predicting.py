@@ -163,6 +163,16 @@ def test_what_training_never_showed_is_flagged(folder, tmp_path):
     assert found.loc[~known, "sd"].min() > found.loc[known, "sd"].max()
 
 
+def test_what_stands_behind_a_stop_was_not_seen():
+    """A variant that ends early made deletions behind its end look known."""
+    deleted = WILD[:8] + "-" + WILD[9:]
+    rows = [WILD, WILD[:3] + "*" + "-" * 10, WILD[:8] + "C" + WILD[9:]]
+    parents = np.full(3, "toy", object)
+    seen = Seen(Assay("toy", rows, np.arange(3.0), parents, {"toy": WILD}, "aligned"))
+    variants = Assay("x", [rows[1], deleted], np.zeros(2), parents[:2], {"toy": WILD}, "aligned")
+    assert seen.notes(variants) == ["", "- at position 9 not seen in training"]
+
+
 def test_flags_agree_with_looking_through_the_training_variants():
     assay = training(60, seed=3)
     rng = np.random.default_rng(0)

@@ -190,8 +190,11 @@ class Seen:
     def __init__(self, training: Assay) -> None:
         self._training = training
         self._letters = np.zeros((training.width, 256), bool)
+        # Gaps behind a stop codon are no deletions.
+        stops = np.logical_or.accumulate(training.letters == ord(STOP), axis=1)
+        shown = ~stops | (training.letters == ord(STOP))
         for column in range(training.width):
-            self._letters[column, training.letters[:, column]] = True
+            self._letters[column, training.letters[shown[:, column], column]] = True
         self._mutated = {name: training.differs[training.parents == name].any(axis=0) for name in training.wild_types}
 
     def notes(self, variants: Assay) -> list[str]:
