@@ -471,6 +471,7 @@ def test_mistakes_with_scans_are_one_line_before_the_work(one_hot, variants, tmp
     assert "is no variant of pab1" in refused(capsys, *scan, "ACDEFGH")
     assert "--doubles" in refused(capsys, *scan, "--doubles", "-1")
     assert "not of --saturate" in refused(capsys, *scan, "--explain", "3")
+    assert not (tmp_path / "scan").exists()
     assert "name a folder with -o" in refused(capsys, "predict", one_hot, "--saturate")
     (tmp_path / "file").write_text("mine")
     command = ("predict", one_hot, "--saturate", "-o", tmp_path / "file")

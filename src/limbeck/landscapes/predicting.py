@@ -410,10 +410,10 @@ def saturate(
     """
     if doubles < 0 or combined < 2:
         raise InputError("--doubles must be 0 or more, and at least 2 positions are combined")
-    if output is not None:
-        _make_folder(Path(output))
     saved = open_trained(model_folder)
     scan = Scan(saved.model, saved.assay, *base_row(saved.assay, wild_type), progress)
+    if output is not None:
+        _make_folder(Path(output))
     singles = scan.singles
     pairs = scan.doubles(combined, doubles) if doubles else scan.table([])
     mutants = len(scan.single_rows)
