@@ -466,6 +466,8 @@ def _rows(stream: BinaryIO, source: str, format: str) -> Iterator[tuple[int, lis
             return
         except csv.Error as error:
             problem = f"no well-formed {format.upper()} ({error}); fix its quotes"
+            if line == 1 and "expected after" in str(error):
+                problem += f", or save it with {'tabs' if format == 'tsv' else 'commas'} between its columns"
             raise InputError(f"{source}, line {line}: {problem}") from None
         # Spreadsheets write an empty row as separators alone.
         if any(field.strip() for field in row):

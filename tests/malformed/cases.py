@@ -324,6 +324,13 @@ BAD_FILES = [
         "{}, line 3: no well-formed CSV (unexpected end of data); fix its quotes",
     ),
     Case(
+        "quoted names between semicolons",
+        "p.csv",
+        b'"id";"sequence"\n"P1";"MKT"\n',
+        "{}, line 1: no well-formed CSV (',' expected after '\"'); fix its quotes, or save it with commas between its "
+        "columns",
+    ),
+    Case(
         "text after a quote",
         "p.csv",
         b'id,sequence\nP1,"M"KT\n',
