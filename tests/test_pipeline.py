@@ -7,10 +7,12 @@ import os
 import random
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tracemalloc
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import h5py
@@ -358,6 +360,48 @@ def test_disk_that_fills_meanwhile(fasta: Path, tmp_path: Path, monkeypatch: pyt
     assert embed(fasta, tmp_path / "a.h5").resumed > 0
     embed(fasta, tmp_path / "b.h5")
     assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
+
+
+def test_disk_that_fills_while_ids_are_sorted(fasta: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    add = Index.add
+
+    def add_and_fill(index: Index, id: str, sequence: str) -> None:
+        # SQLite's own limit gives the error of a full disk.
+        pages = index._database.execute("PRAGMA page_count").fetchone()[0]
+        index._database.execute(f"PRAGMA max_page_count = {pages}")
+        add(index, id, sequence)
+
+    monkeypatch.setattr(Index, "add", add_and_fill)
+    with pytest.raises(InputError, match=r"^the disk of .*a\.h5 is full; .* which resumes$"):
+        embed(fasta, tmp_path / "a.h5")
+    assert [p.name for p in tmp_path.iterdir()] == ["proteins.fasta"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX limits")
+def test_largest_file_is_bounded(tmp_path: Path) -> None:
+    (tmp_path / "a.fasta").write_text(">a\nMKT\n")
+    command = (
+        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))\n"
+        "from limbeck.cli import main\n"
+        "raise SystemExit(main(['embed', 'a.fasta', '-o', 'a.h5', '--encoder', 'one-hot']))"
+    )
+    run = subprocess.run([sys.executable, "-c", command], cwd=tmp_path, capture_output=True, text=True)
+    assert run.returncode == 2, run.stderr
+    assert run.stderr.splitlines()[-1].startswith("limbeck: a.h5: disk I/O error; put that right")
+    assert os.listdir(tmp_path) == ["a.fasta"]
+
+
+def test_ids_are_sorted_on_the_outputs_disk(tmp_path: Path) -> None:
+    folder = tmp_path / "it's"
+    folder.mkdir()
+
+    def sorted_in() -> list[tuple[str]]:
+        with closing(sqlite3.connect(":memory:")) as database:
+            return database.execute("PRAGMA temp_store_directory").fetchall()
+
+    with Index(folder):
+        assert sorted_in() == [(str(folder.resolve()),)]
+    assert sorted_in() == []
 
 
 def test_memory_stays_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import sqlite3
 from array import array
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -42,6 +43,7 @@ class Index:
             "CREATE TABLE protein (row INTEGER PRIMARY KEY, id TEXT NOT NULL, digest BLOB NOT NULL);"
             "CREATE TABLE renamed (row INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE);"
         )
+        self._sort_in(str(folder.resolve()))
         self._lengths_file = (folder / "lengths").open("wb")
         self._rows: list[tuple[int, str, bytes]] = []
         self._lengths = array("i")
@@ -66,8 +68,15 @@ class Index:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._sort_in("")
         self._database.close()
         self._lengths_file.close()
+
+    def _sort_in(self, folder: str) -> None:
+        """Let SQLite sort in this folder; ``""`` is its own choice, like /var/tmp, which is often small."""
+        # SQLite takes no bytes that are not UTF-8.
+        with suppress(UnicodeEncodeError):
+            self._database.execute("PRAGMA temp_store_directory = '{}'".format(folder.replace("'", "''")))
 
     def add(self, id: str, sequence: str) -> None:
         """Append one protein with its cleaned sequence."""

@@ -15,6 +15,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import sqlite3
 import tempfile
 import time
 from collections import Counter
@@ -308,16 +309,19 @@ def _model(
 def _plain_errors(target: _Target) -> Iterator[None]:
     try:
         yield
-    except (OSError, RuntimeError, ValueError) as error:
-        # HDF5 raises any of the three; it and NumPy tell the system's error in words only.
-        told = "No space left" in str(error) or "Not enough free space" in str(error)
+    except (OSError, RuntimeError, ValueError, sqlite3.OperationalError) as error:
+        # HDF5 raises any of the first three; it, NumPy and SQLite tell the system's error in words only.
+        told = any(words in str(error) for words in ("No space left", "Not enough free space", "disk is full"))
         if told or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
             raise InputError(
                 f"the disk of {target.name} is full; make room and repeat the command, which resumes"
             ) from error
-        if not isinstance(error, OSError):
+        if isinstance(error, OSError):
+            what = error.strerror or str(error).splitlines()[0]
+        elif isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_IOERR:
+            what = str(error)
+        else:
             raise
-        what = error.strerror or str(error).splitlines()[0]
         raise InputError(f"{target.name}: {what}; put that right and repeat the command, which resumes") from error
 
 
