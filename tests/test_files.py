@@ -1,10 +1,11 @@
 import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
-from limbeck.files import sweep, whole
+from limbeck.files import reserve, sweep, whole
 
 
 def test_a_file_has_its_name_only_when_it_is_whole(tmp_path):
@@ -62,3 +63,15 @@ def test_what_killed_processes_left_is_removed(tmp_path):
     sweep(tmp_path)
     kept = sorted(os.listdir(tmp_path))
     assert kept == ["a.txt", "b.partial.txt"]
+
+
+@pytest.mark.parametrize("size", [8, 3 * 2**20 + 8])
+def test_a_reserved_file_is_zeros(tmp_path, size):
+    reserve(tmp_path / "a", size)
+    assert (tmp_path / "a").read_bytes() == bytes(size)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux has a device that is always full")
+def test_a_full_disk_is_an_error_when_room_is_reserved():
+    with pytest.raises(OSError, match="No space left"):
+        reserve(Path("/dev/full"), 2**21)

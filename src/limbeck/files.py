@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["PARTIAL", "sweep", "sync", "whole"]
+__all__ = ["PARTIAL", "reserve", "sweep", "sync", "whole"]
 
 PARTIAL = ".partial"
 """How names of files end that are being written, or were when their process was killed."""
+
+_BLOCK = 2**20
 
 
 @contextmanager
@@ -33,6 +35,17 @@ def whole(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
+
+
+def reserve(path: Path, size: int) -> None:
+    """Make a file of so many zeros, to be mapped.
+
+    A new map alone has no room on the disk until it is filled; where the disk is full by then, the system kills the
+    process without a word. Here that is an ``OSError``.
+    """
+    with path.open("wb") as file:
+        for start in range(0, size, _BLOCK):
+            file.write(bytes(min(_BLOCK, size - start)))
 
 
 def sweep(folder: Path) -> None:

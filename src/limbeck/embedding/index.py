@@ -14,6 +14,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from limbeck.files import reserve
+
 __all__ = ["Index"]
 
 _FLUSH = 20_000
@@ -129,7 +131,8 @@ class Index:
 
     def _compare(self) -> None:
         """Find the rows whose sequence occurred before."""
-        self.firsts = np.memmap(self._folder / "firsts", dtype=np.int64, mode="w+", shape=(self.proteins,))
+        reserve(self._folder / "firsts", self.proteins * np.dtype(np.int64).itemsize)
+        self.firsts = np.memmap(self._folder / "firsts", dtype=np.int64, mode="r+")
         for start in range(0, self.proteins, 1_000_000):
             block = self.firsts[start : start + 1_000_000]
             block[:] = np.arange(start, start + len(block))

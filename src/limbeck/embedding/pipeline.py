@@ -43,6 +43,7 @@ from limbeck.embedding.summary import as_table, changes, numbers
 from limbeck.embedding.vectors import vectors_of
 from limbeck.encoders import Encoder, load
 from limbeck.errors import InputError
+from limbeck.files import reserve
 from limbeck.progress import Progress
 from limbeck.records import InvalidRecord
 from limbeck.stages import stage, timed
@@ -472,7 +473,8 @@ def _compute(
     settings: dict[str, str],
 ) -> _PiecedTable:
     """Compute all the pieces that are not there yet."""
-    places = np.memmap(partial.scratch / "places", dtype=np.int64, mode="w+", shape=(index.proteins,))
+    reserve(partial.scratch / "places", index.proteins * np.dtype(np.int64).itemsize)
+    places = np.memmap(partial.scratch / "places", dtype=np.int64, mode="r+")
     starts: list[int] = []
     done = 0
     proteins = _unchanged(job, source, index)

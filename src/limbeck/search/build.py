@@ -202,13 +202,14 @@ def _centred(folder: Path, count: int, dimension: int, centre: bool, dtype: str,
         for start in range(0, count, AT_ONCE):
             mean += raw[start : start + AT_ONCE].sum(axis=0, dtype=np.float64)
     result = (mean / count).astype(np.float32)
-    vectors = np.lib.format.open_memmap(folder / VECTORS, mode="w+", dtype=np.dtype(dtype), shape=raw.shape)
-    with Progress("centring", "proteins", count, progress) as bar:
+    header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": raw.shape}
+    # Not a map: where the disk fills meanwhile, the system would kill the process without a word.
+    with (folder / VECTORS).open("wb") as file, Progress("centring", "proteins", count, progress) as bar:
+        np.lib.format.write_array_header_1_0(file, header)
         for start in range(0, count, AT_ONCE):
             part = directions(raw[start : start + AT_ONCE], result)
-            vectors[start : start + AT_ONCE] = part
+            file.write(part.astype(dtype).tobytes())
             bar.update(len(part))
-    vectors.flush()
     del raw
     (folder / "raw").unlink()
     return result
