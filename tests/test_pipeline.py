@@ -332,9 +332,9 @@ def test_finished_output_of_other_settings_is_kept(fasta: Path, tmp_path: Path, 
 
 
 def test_full_disk_is_seen_before_the_start(fasta: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    usage = shutil.disk_usage(tmp_path)._replace(free=1000)
+    usage = shutil.disk_usage(tmp_path)._replace(free=300_000)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-    with pytest.raises(InputError, match=r"0\.0 GB free, and the run needs about"):
+    with pytest.raises(InputError, match=r"has 0\.3 MB free, and the run needs about 8\.\d MB "):
         embed(fasta, tmp_path / "a.h5")
     assert [p.name for p in tmp_path.iterdir()] == ["proteins.fasta"]
 
