@@ -328,6 +328,17 @@ def test_finished_output_of_other_settings_is_kept(fasta: Path, tmp_path: Path, 
     assert not (tmp_path / "a.h5.partial").exists()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX devices and pipes")
+@pytest.mark.parametrize("restart", [False, True])
+def test_pipe_and_device_are_left_alone(fasta: Path, tmp_path: Path, restart: bool) -> None:
+    os.mkfifo(tmp_path / "pipe.h5")
+    (tmp_path / "null.h5").symlink_to("/dev/null")
+    for name in ("pipe.h5", "null.h5"):
+        with pytest.raises(InputError, match=rf"{name}' is a device or a pipe; name a file, or - for standard output"):
+            embed(fasta, tmp_path / name, restart=restart)
+    assert sorted(os.listdir(tmp_path)) == ["null.h5", "pipe.h5", "proteins.fasta"]
+
+
 # Resources
 
 

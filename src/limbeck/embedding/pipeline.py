@@ -258,6 +258,9 @@ def _target(
         path = Path(output)
         if path.is_dir():
             raise InputError(f"{str(path)!r} is a folder; name a file in it")
+        if path.exists() and not path.is_file():
+            # Reading it, to see whether the run is done, could wait for ever; and a device is not to be replaced.
+            raise InputError(f"{str(path)!r} is a device or a pipe; name a file, or - for standard output")
         if not path.parent.is_dir():
             raise InputError(f"the output's folder {str(path.parent)!r} does not exist; create it first")
         skipped = path.with_name(path.name + ".skipped.tsv")
