@@ -111,6 +111,16 @@ def test_pickled_encoder_compiles_again(f32):
     close(copy.encode(["MKTAYIAK"]), f32.encode(["MKTAYIAK"]))
 
 
+def test_several_threads_may_use_one_encoder(f32):
+    proteins = [protein(length, seed=length) for length in (40, 80, 200)]
+    expected = [f32.encode([text]) for text in proteins]
+    for encoder in (f32, pickle.loads(pickle.dumps(f32))):
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(encoder.encode, [[text] for text in proteins * 8]))
+        for vectors, right in zip(found, expected * 8, strict=True):
+            np.testing.assert_array_equal(vectors, right)
+
+
 def test_inference_needs_no_pytorch():
     code = (
         "import sys, limbeck; limbeck.load().encode(['MKTAYIAK']); "

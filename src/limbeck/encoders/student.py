@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -84,6 +85,7 @@ class StudentEncoder(ResidueEncoder):
         self._kernel: int = shape["kernel"]
         self._weights = {key: np.ascontiguousarray(value, dtype=np.float32) for key, value in weights.items()}
         _check_shapes(name, shape, self._weights)
+        self._lock = Lock()
         self.name = name
         self.version = str(config["version"])
         self.license = str(config["license"])
@@ -217,8 +219,10 @@ class StudentEncoder(ResidueEncoder):
         return timed_operators(self._graph(self.pooling), inputs, self.precision, self._threads)
 
     def _infer(self, output: str, *inputs: NDArray[Any]) -> list[NDArray[np.float32]]:
-        results = self._compiled(output)(list(inputs))
-        return [np.array(results[i], dtype=np.float32) for i in range(len(results))]
+        # A compiled graph takes one request at a time.
+        with self._lock:
+            results = self._compiled(output)(list(inputs))
+            return [np.array(results[i], dtype=np.float32) for i in range(len(results))]
 
     @stage("compiling")
     def _compiled(self, output: str) -> Any:
@@ -243,7 +247,11 @@ class StudentEncoder(ResidueEncoder):
 
     def __getstate__(self) -> dict[str, Any]:
         # A compiled graph belongs to its process; another process compiles its own.
-        return {key: value for key, value in self.__dict__.items() if key != "_models"}
+        return {key: value for key, value in self.__dict__.items() if key not in ("_models", "_lock")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = Lock()
 
 
 def _rounded(length: int) -> int:
