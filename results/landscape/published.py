@@ -66,6 +66,8 @@ class Networks:
 
     names: tuple[str, ...]
     train: int | None
+    epochs: int
+    """Of the LSTM, at most."""
 
     def rows(self, assay: Assay, split: str, work: Path) -> Iterator[tuple[dict[str, Any], np.ndarray, np.ndarray]]:
         """For each its row of the table, the rows of the assay that it was tested on, and what it predicts for them."""
@@ -76,12 +78,12 @@ class Networks:
         for name in self.names:
             start = time.monotonic()
             lstm = name == "BiLSTM"
-            model = networks.BiLSTM() if lstm else getattr(networks, name).published(assay.name)
+            model = networks.BiLSTM(epochs=self.epochs) if lstm else getattr(networks, name).published(assay.name)
             held = ([assay.rows[i] for i in valid], assay.scores[valid]) if lstm else None
             fitted = [assay.rows[i] for i in chosen], assay.scores[chosen]
             model.fit(*fitted, held, checkpoint=work / "networks", progress=True)
             line = {
-                "model": "LSTM" if lstm else f"{name} as published",
+                "model": f"LSTM, epoch {model.epoch_} of {self.epochs}" if lstm else f"{name} as published",
                 "rows": "all" if len(chosen) == len(train) else "part",
                 "train": len(chosen),
                 "test": len(test),
@@ -279,11 +281,12 @@ def main() -> None:
         help="of fluorescence and stability (which alone has DilatedCNN); repeatable",
     )
     parser.add_argument("--train", type=int, metavar="N", help="variants that networks are fitted to (default: all)")
+    parser.add_argument("--epochs", type=int, default=50, help="of the LSTM, at most (default: 50)")
     arguments = parser.parse_args()
     if arguments.network and arguments.task not in ("fluorescence", "stability"):
         parser.error("--network is for fluorescence and stability")
     options = {"ladder": arguments.ladder, "sample": arguments.sample, "say": print}
-    networks = Networks(tuple(arguments.network), arguments.train)
+    networks = Networks(tuple(arguments.network), arguments.train, arguments.epochs)
     result = TASKS[arguments.task](arguments.data or shipped_data(), arguments.work, networks, options)
     result = {"limbeck": limbeck.__version__, "ladder": arguments.ladder, **result}
     arguments.output.mkdir(parents=True, exist_ok=True)
