@@ -132,7 +132,13 @@ def test_progress_counts_every_residue_once(encoder):
 
 @pytest.mark.parametrize("bad", ["MK7V", "MKé", "M?K"])
 def test_a_character_that_is_no_residue_is_refused(encoder, bad):
-    with pytest.raises(InvalidResidue):
+    with pytest.raises(InvalidResidue, match=r"^sequence 1: character .* is not a residue$"):
+        encoder.encode(["MKV", bad])
+
+
+@pytest.mark.parametrize("bad", [None, float("nan"), b"MKV"])
+def test_what_is_no_string_is_refused(encoder, bad):
+    with pytest.raises(TypeError, match=r"^sequence 1: expected a string, got (NoneType|float|bytes)$"):
         encoder.encode(["MKV", bad])
 
 

@@ -1,5 +1,6 @@
 """The letter rule: one test for each line of its table, and properties that hold for any text."""
 
+import pickle
 import string
 from collections import Counter
 
@@ -140,3 +141,10 @@ def test_ids_of_what_was_not_cleaned(sequence: str, offset: int) -> None:
     with pytest.raises(InvalidResidue) as caught:
         to_ids(sequence)
     assert (caught.value.character, caught.value.offset) == (sequence[offset], offset)
+
+
+@pytest.mark.parametrize("sequence", [None, 3])
+def test_error_of_a_worker_process_arrives_whole(sequence):
+    error = InvalidResidue("1", 6, sequence)
+    copy = pickle.loads(pickle.dumps(error))
+    assert (str(copy), copy.character, copy.offset, copy.sequence) == (str(error), "1", 6, sequence)

@@ -22,6 +22,7 @@ Every change but white space is counted, by letter.
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,12 +43,21 @@ for _index, _letter in enumerate((RESIDUES + "X").encode()):
 
 
 class InvalidResidue(ValueError):
-    """A character that is no residue; ``character`` and ``offset`` (0-based, in the raw text) say which."""
+    """A character that is no residue; ``character`` and ``offset`` (0-based, in the raw text) say which.
 
-    def __init__(self, character: str, offset: int) -> None:
-        super().__init__(f"character {character!r} at position {offset + 1} is not a residue")
+    ``sequence`` is the place (0-based) of its protein among several.
+    """
+
+    def __init__(self, character: str, offset: int, sequence: int | None = None) -> None:
+        where = "" if sequence is None else f"sequence {sequence}: "
+        super().__init__(f"{where}character {character!r} at position {offset + 1} is not a residue")
         self.character = character
         self.offset = offset
+        self.sequence = sequence
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # An error of a worker process gets to its parent as a pickle; by default it would hold the message alone.
+        return type(self), (self.character, self.offset, self.sequence)
 
 
 def clean(text: str, changed: Counter[str] | None = None) -> str:

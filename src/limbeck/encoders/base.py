@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limbeck.encoders.batches import Window, pack, split
-from limbeck.residues import clean
+from limbeck.residues import InvalidResidue, clean
 from limbeck.stages import stage
 
 __all__ = ["Encoder", "OnBatch", "ResidueEncoder"]
@@ -77,15 +77,22 @@ def cleaned(sequences: Sequence[str]) -> list[str]:
     """Clean every sequence; refuse a bare string and empty proteins.
 
     Raises:
-        TypeError: if ``sequences`` is one string, which would be read as many one-residue proteins.
+        TypeError: if ``sequences`` is one string, which would be read as many one-residue proteins, or one of them is
+            no string.
         ValueError: if a sequence is empty once cleaned.
         limbeck.residues.InvalidResidue: if a character is no residue.
     """
     if isinstance(sequences, (str, bytes)):
         raise TypeError("expected a list of sequences, got one string: pass [sequence]")
-    result = [clean(sequence) for sequence in sequences]
-    for index, sequence in enumerate(result):
-        if not sequence:
+    result = []
+    for index, sequence in enumerate(sequences):
+        if not isinstance(sequence, str):
+            raise TypeError(f"sequence {index}: expected a string, got {type(sequence).__name__}")
+        try:
+            result.append(clean(sequence))
+        except InvalidResidue as error:
+            raise InvalidResidue(error.character, error.offset, index) from None
+        if not result[-1]:
             raise ValueError(f"sequence {index} has no residues")
     return result
 
