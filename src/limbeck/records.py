@@ -43,6 +43,8 @@ __all__ = [
 FORMATS = ("fasta", "csv", "tsv", "parquet")
 """What ``format`` may be."""
 
+_NULLS = {"NA", "NaN", "nan", "None", "NULL", "null"}
+"""What R, pandas and databases write into a table for a missing value; letters of residues, all of them."""
 SEQUENCE_COLUMNS = ("sequence", "seq", "protein_sequence", "aa_sequence", "aa_seq", "primary", "protein")
 """Columns taken for the sequence if none is named; capitals do not matter."""
 
@@ -489,7 +491,9 @@ def _table_records(
                 problem = f"has {len(row)} fields where the column names are {len(header)}"
                 yield f"row-{number}", "", "", problem
             else:
-                yield f"row-{number}" if id is None else row[id].strip(), "", row[sequence], None
+                text = row[sequence]
+                problem = f"{text.strip()!r} stands for a missing sequence" if text.strip() in _NULLS else None
+                yield f"row-{number}" if id is None else row[id].strip(), "", text, problem
 
 
 def _parquet_file(path: str | os.PathLike[str], source: str) -> Any:

@@ -147,6 +147,18 @@ BAD_RECORDS = [
     Case("no id in a table", "p.csv", b"id,sequence\n,MKT\n", "{}, line 2, record 1: has no id" + SKIP),
     Case("empty cell", "p.csv", b"seq\n\nMKT\n \nM\n-\n", "{}, line 6, record 'row-3': has no residues" + SKIP),
     Case(
+        "missing value of R",
+        "p.csv",
+        b"id,sequence\nP1,MKT\nP2,NA\n",
+        "{}, line 3, record 'P2': 'NA' stands for a missing sequence" + SKIP,
+    ),
+    Case(
+        "missing value of pandas",
+        "p.tsv",
+        b"id\tsequence\nP1\tNaN\n",
+        "{}, line 2, record 'P1': 'NaN' stands for a missing sequence" + SKIP,
+    ),
+    Case(
         "digit in Parquet",
         "p.parquet",
         parquet(accession=["P1", "P2"], seq=["MKT", "M4"]),
