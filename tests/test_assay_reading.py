@@ -558,7 +558,7 @@ def test_empty_columns_and_rows_of_a_spreadsheet_are_none(tmp_path: Path) -> Non
     assert padded.lines.tolist() == [line + 3 * (line > 6) for line in plain.lines]
     # An empty mutation is the wild type, an empty row is nothing.
     variants = write(tmp_path / "c.csv", ["id", "mutant", ""], [("a", "A4W", ""), *[("", "", "")] * 2, ("b", "", "")])
-    assert read_variants(variants, {"": WILD_TYPE}).labels == ["a", "b"]
+    assert read_variants(variants, padded.wild_types).labels == ["a", "b"]
     path = write(tmp_path / "d.csv", ["mutant", "score", "", ""], [(*row[:2], 1, 2) for row in rows])
     assert "several columns have no name" in refusal(lambda: read_assay(path, wild_type=WILD_TYPE))
 
