@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -76,7 +75,6 @@ class Networks:
         train, valid, test = (np.flatnonzero(assay.splits[split] == part) for part in ("train", "valid", "test"))
         chosen = train if self.train is None else np.sort(drawn(assay, train, "part")[: self.train])
         for name in self.names:
-            start = time.monotonic()
             lstm = name == "BiLSTM"
             model = networks.BiLSTM(epochs=self.epochs) if lstm else getattr(networks, name).published(assay.name)
             held = ([assay.rows[i] for i in valid], assay.scores[valid]) if lstm else None
@@ -87,7 +85,6 @@ class Networks:
                 "rows": "all" if len(chosen) == len(train) else "part",
                 "train": len(chosen),
                 "test": len(test),
-                "seconds": round(time.monotonic() - start, 1),
             }
             yield line, test, model.predict([assay.rows[i] for i in test])
 
