@@ -352,7 +352,7 @@ def test_directory(tmp_path: Path, name: str) -> None:
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
 def test_named_pipe(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(InputError, match="pipe: is no regular file; give its content on standard input"):
+    with pytest.raises(InputError, match="pipe: is no regular file; save its content as one"):
         next(read_records(tmp_path / "pipe"))
 
 

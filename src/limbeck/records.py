@@ -317,7 +317,8 @@ def _open(path: str | os.PathLike[str], source: str) -> io.BufferedReader:
     if os.path.exists(path) and not os.path.isfile(path):
         if os.path.isdir(path):
             raise InputError(f"{source}: is a directory; name the files in it")
-        raise InputError(f"{source}: is no regular file; give its content on standard input, as '-'")
+        advice = "save its content as one (limbeck embed and search take it on standard input, too, as '-')"
+        raise InputError(f"{source}: is no regular file; {advice}")
     try:
         return open(path, "rb")
     except FileNotFoundError:
