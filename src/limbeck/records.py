@@ -493,8 +493,8 @@ def _table_records(
                 yield f"row-{number}", "", "", problem
             else:
                 text = row[sequence]
-                problem = f"{text.strip()!r} stands for a missing sequence" if text.strip() in _NULLS else None
-                yield f"row-{number}" if id is None else row[id].strip(), "", text, problem
+                missing = f"{text.strip()!r} stands for a missing sequence" if text.strip() in _NULLS else None
+                yield f"row-{number}" if id is None else row[id].strip(), "", text, missing
 
 
 def _parquet_file(path: str | os.PathLike[str], source: str) -> Any:
