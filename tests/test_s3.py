@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
@@ -30,11 +33,37 @@ NAMES = ["a.fasta", "deep/b 100%+#?.fa", "deep/c.fasta"]
 CUTS = [(0, 120), (120, 130), (130, 300)]
 
 
+class Gate:
+    """Before the server: parts wait while it is shut, but for so many."""
+
+    def __init__(self, application: Any) -> None:
+        self._application = application
+        self._open = threading.Event()
+        self._open.set()
+        self._passes = itertools.count()
+        self._free = 0
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
+        begins_a_part = environ["REQUEST_METHOD"] == "POST" and environ["QUERY_STRING"] == "uploads"
+        if begins_a_part and "/part-" in environ["PATH_INFO"] and next(self._passes) >= self._free:
+            self._open.wait(timeout=300)
+        return self._application(environ, start_response)
+
+    @contextmanager
+    def shut(self, free: int) -> Iterator[None]:
+        self._passes, self._free = itertools.count(), free
+        self._open.clear()
+        try:
+            yield
+        finally:
+            self._open.set()
+
+
 class Store:
     """A server of S3 with the bucket ``proteins``, and how the command finds it."""
 
-    def __init__(self, url: str) -> None:
-        self.url = url
+    def __init__(self, url: str, gate: Gate) -> None:
+        self.url, self.gate = url, gate
         settings = {
             "AWS_ACCESS_KEY_ID": "an-id",
             "AWS_SECRET_ACCESS_KEY": "a-key",
@@ -61,7 +90,7 @@ class Store:
 
     def start(self, *arguments: str, **environment: str | None) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "limbeck.cli", "embed", *arguments, "--engine", "ray"]
-        # Many small parts, so that there is time to stop it between two of them.
+        # Many small parts, so that it can be stopped between two of them.
         options = ["--encoder", "composition", "--block-residues", "400", "--workers", "1"]
         merged = {name: value for name, value in {**self.environment, **environment}.items() if value is not None}
         return subprocess.Popen([*command, *options], env=merged, stderr=subprocess.PIPE, text=True)
@@ -80,7 +109,9 @@ def store() -> Iterator[Store]:
     running = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     running.start()
     try:
-        found = Store("http://{}:{}".format(*running.get_host_and_port()))
+        inner: Any = running._server
+        inner.app = Gate(inner.app)
+        found = Store("http://{}:{}".format(*running.get_host_and_port()), inner.app)
         found.system.create_dir("proteins")
         yield found
     finally:
@@ -111,12 +142,14 @@ def test_an_interrupted_run_goes_on(store: Store, single: pa.Table) -> None:
     arguments = ["s3://proteins/in/", "-o", "s3://proteins/out"]
     process = store.start(*arguments)
     try:
-        end = time.monotonic() + 300
-        while len([name for name in store.names("proteins/out") if name.startswith("part-")]) < 3:
-            assert process.poll() is None, process.stderr
-            assert time.monotonic() < end
-            time.sleep(0.02)
-        process.send_signal(signal.SIGINT)
+        # It cannot be done before it is stopped, however fast.
+        with store.gate.shut(free=3):
+            end = time.monotonic() + 300
+            while len([name for name in store.names("proteins/out") if name.startswith("part-")]) < 3:
+                assert process.poll() is None, process.stderr
+                assert time.monotonic() < end
+                time.sleep(0.02)
+            process.send_signal(signal.SIGINT)
         error = process.communicate(timeout=120)[1]
     finally:
         process.kill()
