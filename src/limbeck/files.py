@@ -9,10 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["PARTIAL", "reserve", "sweep", "sync", "whole"]
+__all__ = ["finished", "reserve", "size_told", "sweep", "sync", "whole"]
 
-PARTIAL = ".partial"
-"""How names of files end that are being written, or were when their process was killed."""
+_PARTIAL = ".partial"
 
 _BLOCK = 2**20
 
@@ -24,7 +23,7 @@ def whole(path: Path) -> Iterator[Path]:
     Any number of processes may write the same file at the same time: each has a name of its own, and the last one to
     end stays. If the block raises, nothing is left.
     """
-    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}{PARTIAL}")
+    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}{_PARTIAL}")
     try:
         yield partial
         # Some writers go through a private temporary file, which nobody else could read.
@@ -48,11 +47,21 @@ def reserve(path: Path, size: int) -> None:
             file.write(bytes(min(_BLOCK, size - start)))
 
 
+def finished(folder: Path) -> set[str]:
+    """Names in a folder, but for files that are being written, or were when their process was killed."""
+    return {path.name for path in folder.iterdir() if path.suffix != _PARTIAL}
+
+
 def sweep(folder: Path) -> None:
     """Remove what killed processes left of files in a folder into which no other process writes."""
-    for path in folder.glob(f"*{PARTIAL}"):
+    for path in folder.glob(f"*{_PARTIAL}"):
         with suppress(OSError):
             path.unlink()
+
+
+def size_told(size: int) -> str:
+    """A number of bytes, for people."""
+    return f"{size / 1e9:,.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"
 
 
 def sync(descriptor: int) -> None:

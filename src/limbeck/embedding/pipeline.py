@@ -43,7 +43,7 @@ from limbeck.embedding.summary import as_table, changes, numbers
 from limbeck.embedding.vectors import vectors_of
 from limbeck.encoders import Encoder, load
 from limbeck.errors import InputError
-from limbeck.files import reserve
+from limbeck.files import reserve, size_told
 from limbeck.progress import Progress
 from limbeck.records import InvalidRecord
 from limbeck.stages import stage, timed
@@ -461,8 +461,8 @@ def _check_space(job: _Job, partial: Partial, index: Index) -> None:
     if needed > free:
         advice = "" if job.dtype == "float16" else ", or use --dtype float16"
         raise InputError(
-            f"the disk of {job.target.name} has {_size(free)} free, and the run needs about "
-            f"{_size(needed)} (results in the making and the final file); make room{advice}"
+            f"the disk of {job.target.name} has {size_told(free)} free, and the run needs about "
+            f"{size_told(needed)} (results in the making and the final file); make room{advice}"
         )
 
 
@@ -646,10 +646,6 @@ def _summary(job: _Job, index: Index, counts: _Counts, finished: bool) -> Summar
         peak_memory=peak_memory(),
         shard=str(job.shard or ""),
     )
-
-
-def _size(size: int) -> str:
-    return f"{size / 1e9:,.1f} GB" if size >= 1e8 else f"{size / 1e6:,.1f} MB"
 
 
 def _duration(seconds: float) -> str:

@@ -216,11 +216,13 @@ class _Case:
         self.above_chance = {role: samples.interval(role, METRIC)[0] > 0 for role in (_MODEL, _BASELINE)}
         self.difference, self.low, self.high = samples.difference(_MODEL, _BASELINE, METRIC)
         self.n = len(split.test)
-        self.overlooked = ""
-        self.reason = self._why_unclear()
+        self.reason = self._why_unsettled()
+        self.rival = None if self.reason else self._rival()
+        if self.rival:
+            self.reason = self._refutation(self.rival)
 
     def verdict(self) -> Verdict:
-        kind = "unclear" if self.reason else "needed" if self.low > 0 and self.high >= self.margin else "not needed"
+        kind = "unclear" if self.reason else "not needed" if self.high < self.margin else "needed"
         notes = [{"needed": self._use_model, "not needed": self._use_baseline, "unclear": self._find_out}[kind]()]
         return Verdict(
             self.split.name, kind, self._sentence(kind), " ".join([*notes, *self._cautions()]),
@@ -228,8 +230,8 @@ class _Case:
             self.n, self.samples.units, self.encoders,
         )  # fmt: skip
 
-    def _why_unclear(self) -> str:
-        """Empty if the rule comes to a verdict."""
+    def _why_unsettled(self) -> str:
+        """Why the two models compared do not settle it; empty if they do."""
         if self.n < FEWEST_TESTED:
             return f"only {self.n} variants were tested, and at least {FEWEST_TESTED} are needed"
         if not self.samples.trusted:
@@ -239,34 +241,39 @@ class _Case:
         if not any(self.above_chance.values()):
             return "no model predicts them better than chance"
         if self.high < self.margin:
-            return self._overlooked_model()
+            return ""
         if self.low <= 0:
             return f"the test can rule out neither that there is no difference, nor one of {self.high:.3f}"
         if self.difference < self.margin:
             return f"there is a gain, but it may be less than the {self.margin:g} that are worth the trouble"
-        if not self.above_chance[_MODEL]:
-            return "the pretrained model itself predicts no better than chance"
-        return self._overlooked_baseline()
+        return "" if self.above_chance[_MODEL] else "the pretrained model itself predicts no better than chance"
 
-    def _overlooked_model(self) -> str:
-        """Why an encoder may be needed all the same: another pretrained model gains surely what is worth having."""
-        if _OTHER_MODEL not in self.compared:
-            return ""
-        gain, low, high = self.samples.difference(_OTHER_MODEL, _BASELINE, METRIC)
-        if low <= 0 or gain < self.margin:
-            return ""
-        self.overlooked = self.compared[_OTHER_MODEL].name
-        told = f"{gain:+.3f} ({low:+.3f} to {high:+.3f})"
-        return f"{self.overlooked}, which the validation variants did not choose, gains {told}"
+    def _rival(self) -> str | None:
+        """The role of a model that was not chosen, but refutes on the test what the two compared would say.
 
-    def _overlooked_baseline(self) -> str:
-        """Why no encoder may be needed all the same: another model without pretraining comes within the margin."""
-        if self.values.get(_OTHER_BASELINE, -math.inf) <= self.values[_MODEL] - self.margin:
-            return ""
-        self.overlooked = self.compared[_OTHER_BASELINE].name
+        If that is *not needed*, another pretrained model that gains surely what is worth having; if *needed*, another
+        model without pretraining that comes within the margin.
+        """
+        role = _OTHER_MODEL if self.high < self.margin else _OTHER_BASELINE
+        if role not in self.compared:
+            return None
+        if role == _OTHER_BASELINE:
+            refutes = self.values[role] > self.values[_MODEL] - self.margin
+        else:
+            gain, low, _ = self.samples.difference(role, _BASELINE, METRIC)
+            refutes = low > 0 and gain >= self.margin
+        return role if refutes else None
+
+    def _refutation(self, role: str) -> str:
+        name = self.compared[role].name
+        if role == _OTHER_MODEL:
+            gain, low, high = self.samples.difference(role, _BASELINE, METRIC)
+            return (
+                f"{name}, which the validation variants did not choose, gains {gain:+.3f} ({low:+.3f} to {high:+.3f})"
+            )
         return (
-            f"{self.overlooked}, which needs no pretraining and which the validation variants did not choose, reaches "
-            f"{self.values[_OTHER_BASELINE]:.3f}"
+            f"{name}, which needs no pretraining and which the validation variants did not choose, reaches "
+            f"{self.values[role]:.3f}"
         )
 
     def _few_units(self) -> str:
@@ -354,10 +361,10 @@ class _Case:
                 f"Don't rank {tested} by any of these models. Measure some and train on them; if that fails too, check "
                 "whether replicates agree."
             )
-        if self.overlooked:
+        if self.rival:
             return (
                 "The validation variants did not tell the models apart: measure more, or keep more of the training "
-                f"variants for validation. Until then {self.overlooked} is the better bet."
+                f"variants for validation. Until then {self.compared[self.rival].name} is the better bet."
             )
         aim, factor = self._growth()
         if factor > FARTHEST:

@@ -26,7 +26,7 @@ from limbeck.encoders.base import cleaned
 from limbeck.encoders.registry import Options, file_hash
 from limbeck.encoders.student import StudentEncoder, Weights, student_files
 from limbeck.errors import InputError
-from limbeck.files import PARTIAL, whole
+from limbeck.files import finished, whole
 
 __all__ = ["FineTuned", "load_finetuned"]
 
@@ -162,7 +162,7 @@ def _check_free(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: not a folder; give a new name")
     if folder.is_dir():
-        strangers = {path.name for path in folder.iterdir() if path.suffix != PARTIAL} - {_DESCRIPTION, *_FILES}
+        strangers = finished(folder) - {_DESCRIPTION, *_FILES}
         if strangers:
             raise InputError(f"{folder} holds something else ({min(strangers)}); give a new folder")
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from limbeck.encoders.base import Encoder
 from limbeck.errors import InputError
-from limbeck.files import sweep, sync, whole
+from limbeck.files import size_told, sweep, sync, whole
 from limbeck.lock import exclusive
 
 if TYPE_CHECKING:
@@ -223,8 +223,8 @@ class Store:
         free = shutil.disk_usage(self.folder).free
         if needed > free:
             raise InputError(
-                f"the features of {self.identity.teacher} need {_told(needed)} more in {self.folder.parent}, "
-                f"which has {_told(free)} free; choose another cache folder, a smaller share or a smaller corpus"
+                f"the features of {self.identity.teacher} need {size_told(needed)} more in {self.folder.parent}, "
+                f"which has {size_told(free)} free; choose another cache folder, a smaller share or a smaller corpus"
             )
 
     def _parsed(self, path: Path, text: bytes) -> dict[str, Any]:
@@ -300,10 +300,6 @@ def _header(array: NDArray[Any]) -> bytes:
     buffer = BytesIO()
     np.lib.format.write_array_header_1_0(buffer, np.lib.format.header_data_from_array_1_0(array))
     return buffer.getvalue()
-
-
-def _told(size: int) -> str:
-    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"
 
 
 def _signature(path: Path) -> tuple[str, int, int]:

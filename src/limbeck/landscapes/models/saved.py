@@ -24,7 +24,7 @@ from safetensors.numpy import load_file, save_file
 
 from limbeck.encoders.registry import file_hash
 from limbeck.errors import InputError
-from limbeck.files import PARTIAL, whole
+from limbeck.files import finished, whole
 from limbeck.landscapes.models import MODELS, Model
 from limbeck.landscapes.models.base import Data, checked_data
 from limbeck.version import __version__
@@ -129,8 +129,7 @@ def check_free(folder: Path) -> None:
         InputError: if it holds something else, or is none.
     """
     if folder.is_dir() and any(folder.iterdir()):
-        strangers = {path.name for path in folder.iterdir() if path.suffix != PARTIAL}
-        if strangers <= {_DESCRIPTION, _WEIGHTS, _TRAINING}:
+        if finished(folder) <= {_DESCRIPTION, _WEIGHTS, _TRAINING}:
             return
         raise InputError(f"{folder}: the folder holds something else than a model; give a new folder")
     if folder.exists() and not folder.is_dir():

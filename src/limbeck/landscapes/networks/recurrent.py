@@ -47,7 +47,7 @@ class RecurrentNetwork(Network):
         places = torch.arange(seen.shape[1], device=device)
         behind = places >= counts
         # Each direction reads its padding last, so it needs no packing: packed rows of several lengths are computed
-        # residue by residue, which takes seven times as long.
+        # residue by residue, which takes several times as long.
         mirrored = torch.where(behind, places, counts - 1 - places)
         rows = torch.arange(len(seen), device=device)[:, None]
         read_back = self.backwards(seen[rows, mirrored])[0][rows, mirrored]
