@@ -128,9 +128,7 @@ def check_free(folder: Path) -> None:
     Raises:
         InputError: if it holds something else, or is none.
     """
-    if folder.is_dir() and any(folder.iterdir()):
-        if finished(folder) <= {_DESCRIPTION, _WEIGHTS, _TRAINING}:
-            return
+    if folder.is_dir() and not finished(folder) <= {_DESCRIPTION, _WEIGHTS, _TRAINING}:
         raise InputError(f"{folder}: the folder holds something else than a model; give a new folder")
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: not a folder; give a new name")
