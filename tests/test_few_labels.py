@@ -382,11 +382,24 @@ def test_only_what_wins_is_recommended(monkeypatch):
     assert few_labels.recommend(64, relatives=True).method == "zero-label homology"
 
 
+def test_only_what_can_be_had_is_recommended(monkeypatch):
+    table(monkeypatch, *ROWS)
+    assert few_labels.recommend(64, among=["ridge on composition"]).method == "ridge on one-hot"
+    assert few_labels.recommend(64, among=["better"]).method == "better"
+    # What searches for relatives needs their file, not a place among the methods at hand.
+    assert few_labels.recommend(64, relatives=True, among=[]).method == "zero-label homology"
+    text = few_labels.advice(assay(40), ["better", "zero-label homology"])
+    assert "use zero-label homology: from 64 labels" in text
+    assert "--encoder" not in text
+
+
 def test_the_nearest_number_of_labels_counts_by_ratio(monkeypatch):
     table(monkeypatch, *ROWS)
     # sqrt(8 * 64) = 22.6
     assert [few_labels.recommend(n).labels for n in (1, 22, 23, 96)] == [8, 8, 64, 64]
     assert few_labels.recommend(97) is None
+    assert few_labels.is_few(96)
+    assert not few_labels.is_few(97)
     with pytest.raises(ValueError, match="no labels"):
         few_labels.recommend(0)
 

@@ -15,7 +15,7 @@ import pytest
 import limbeck
 from landscape_fixture import make_comparison
 from limbeck.cli import main
-from limbeck.landscapes import compare, predict, run
+from limbeck.landscapes import compare, few_labels, predict, run
 from limbeck.landscapes.ladder import rungs
 from limbeck.landscapes.reading import read_assay
 from limbeck.landscapes.terminal import as_text
@@ -291,14 +291,31 @@ def test_numbers_of_tiny_scores_stand_apart():
     assert not re.search(r"\S3\.43e-18", as_text(found))
 
 
-def test_an_assay_too_small_to_split_is_told_what_to_use(tmp_path, capsys):
+def test_an_assay_too_small_to_compare_models_gets_the_one_that_few_labels_recommend(tmp_path, capsys):
     names, rows = shipped("dms_nn4dms/pab1.csv.gz", 1000)
     kept = [names.index(name) for name in ("variant", "score")]
     few = written(tmp_path / "few.csv", ["variant", "score"], [[row[i] for i in kept] for row in rows])
-    message = refused(capsys, "landscape", few, "-o", tmp_path / "r", "--wild-type", WILD_TYPE)
-    assert "no split can be made (random: only " in message
-    assert f"; measure more variants. With {len(rows)} variants of one protein, use " in message
+    command = ["landscape", few, "-o", tmp_path / "r", "--wild-type", WILD_TYPE]
+    message = refused(capsys, *command, "--split", "random")
+    assert "split 'random' cannot be made of few: only " in message
     assert not (tmp_path / "r").exists()
+
+    assert main([*map(str, command)]) == 0
+    shown = capsys.readouterr().out
+    recommended = few_labels.recommend(len(rows)).method
+    assert "no verdict" in shown
+    assert f"With {len(rows)} variants of one protein, use {recommended}:" in " ".join(shown.split())
+    assert "random: only " in shown
+    trained = open_trained(tmp_path / "r" / "model")
+    assert (trained.name, len(trained.assay)) == (recommended, len(rows))
+    page = (tmp_path / "r" / "report.html").read_text()
+    assert f"use {recommended}" in page
+    assert 'class="card' not in page
+    # What is kept predicts, with a standard deviation.
+    assert main(["predict", str(tmp_path / "r"), str(few), "-q", "-o", str(tmp_path / "p.csv")]) == 0
+    found = pd.read_csv(tmp_path / "p.csv")
+    assert len(found) == len(rows)
+    assert found[["prediction", "sd"]].notna().all(axis=None)
 
 
 def test_missing_file_and_folder_are_one_line(tmp_path, capsys):

@@ -130,7 +130,7 @@ def test_page_where_a_sample_was_compared(tmp_path):
 def test_page_of_nothing_is_a_page(tmp_path):
     empty = Comparison(make_assay(n=20), {}, **{name: pd.DataFrame() for name in COLUMNS})
     _, page = written(tmp_path, empty)
-    assert "No pretrained encoder was tried." in page.text
+    assert "too few variants to compare models" in page.text
     assert "None was found." in page.text
 
 

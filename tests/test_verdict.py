@@ -370,7 +370,7 @@ def test_the_summary_names_every_split_once() -> None:
         "encoders tried (a, b)."
     )
     assert summarise(verdicts[1:2]) == "Transfer learning is not needed for split1, by the encoders tried (a, b)."
-    assert summarise([]) == "No split could be made of this assay, so nothing can be said."
+    assert summarise([]) == "There are too few variants to compare models with, so there is no verdict."
     assert "no pretrained encoder was tried" in summarise([Verdict("split", "unclear", "", "")])
     assert set(kinds) == set(VERDICTS)
 

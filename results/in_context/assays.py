@@ -23,6 +23,8 @@ BENCHMARK = {
 """Proteins that limbeck's benchmark and landscape results measure on: never trained on."""
 DRAWN, VALIDATED = 6, 4
 """Further proteins left out for the test, and for choosing the step whose weights are kept."""
+FOLDS = 5
+"""Networks that together leave out every protein once."""
 FEWEST = 500
 """Variants of an assay of a protein that is left out; of one to learn from: 150."""
 MOST = 3000
@@ -70,10 +72,16 @@ def families(assays: list[Measured], threads: int = 1) -> dict[str, str]:
     return family
 
 
-def divided(assays: list[Measured], family: dict[str, str], seed: int = 0) -> dict[str, list[Measured]]:
+def divided(
+    assays: list[Measured], family: dict[str, str], seed: int = 0, fold: int | None = None
+) -> dict[str, list[Measured]]:
     """Assays to ``train`` on, to ``choose`` by and to ``test`` on; no family is in two of them.
 
     One assay, the largest, of each protein to choose by.
+
+    Args:
+        fold: test on this fifth of the families, and choose by families of the next; the benchmark's are never trained
+            on. ``None`` is the division of the network that comes with limbeck.
     """
     large = {a.protein for a in assays if len(a.rows) >= FEWEST}
     members: dict[str, list[str]] = defaultdict(list)
@@ -83,6 +91,10 @@ def divided(assays: list[Measured], family: dict[str, str], seed: int = 0) -> di
     free = sorted(root for root in members if root not in benchmark and set(members[root]) <= large)
     drawn = [free[i] for i in np.random.default_rng(seed).permutation(len(free))]
     test, choose = benchmark | set(drawn[:DRAWN]), set(drawn[DRAWN : DRAWN + VALIDATED])
+    if fold is not None:
+        others = [sorted(members.keys() - benchmark)[first::FOLDS] for first in range(FOLDS)]
+        test = benchmark | set(others[fold])
+        choose = set([root for root in others[(fold + 1) % FOLDS] if root in free][:VALIDATED])
     parts: dict[str, list[Measured]] = {"train": [], "choose": [], "test": []}
     for assay in sorted(assays, key=lambda a: -len(a.rows)):
         part = "test" if family[assay.protein] in test else "choose" if family[assay.protein] in choose else "train"

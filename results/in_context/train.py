@@ -1,8 +1,10 @@
 """Meta-train the in-context predictor.
 
-    python results/in_context/train.py --data FOLDER --output FOLDER [--steps N]
+    python results/in_context/train.py --data FOLDER --output FOLDER [--steps N] [--fold K]
 
-writes ``in_context.safetensors`` and ``training.json``; run again, it goes on where it was interrupted.
+writes ``in_context.safetensors`` and ``training.json``; run again, it goes on where it was interrupted. Without
+``--fold`` it is the network that comes with limbeck; the five of ``--fold 0`` to ``4`` leave out each protein once, for
+the learning curves of ``results/few_labels``.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ def main() -> None:
     parser.add_argument("--encoder", help="as limbeck.load takes it")
     parser.add_argument("--steps", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--fold", type=int, choices=range(assays.FOLDS), help="leave out this fifth of the proteins")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -35,7 +38,7 @@ def main() -> None:
     encoder = load(options.encoder)
     found = assays.read(options.data)
     family = assays.families(found, options.threads)
-    parts = assays.divided(found, family)
+    parts = assays.divided(found, family, fold=options.fold)
     print({part: sorted({a.protein for a in of}) for part, of in parts.items()}, flush=True)
     describers: dict[str, Describer] = {}
 
@@ -63,6 +66,8 @@ def main() -> None:
         "parameters": network.parameters_count,
         "settings": vars(settings),
         **{part: [a.name for a in of] for part, of in parts.items()},
+        # By these the ladder sees that an assay is no new one to the network.
+        "proteins": {a.protein: a.wild_type for part in ("train", "choose") for a in parts[part]},
     }
     save_network(network, options.output / "in_context.safetensors", about)
     text = json.dumps({**about, "history": history}, indent=1)

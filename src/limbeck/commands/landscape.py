@@ -43,8 +43,13 @@ def add(verbs: Any) -> None:
         help="leave out limbeck's own student, and the random network of its shape",
     )  # fmt: skip
     group.add_argument(
-        "--in-context", metavar="FILE",
-        help="weights of an in-context predictor, as results/in_context/train.py makes them: one more model",
+        "--in-context", metavar="FILE", nargs="?", const=True,
+        help="one more model: the in-context predictor with limbeck's own weights or these (default: with its own, if "
+        "there are few variants)",
+    )  # fmt: skip
+    group.add_argument(
+        "--no-in-context", action="store_false", dest="in_context", default=None,
+        help="leave out the in-context predictor",
     )  # fmt: skip
     group.add_argument(
         "--sample", type=size, metavar="N",

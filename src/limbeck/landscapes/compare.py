@@ -132,7 +132,7 @@ def compare(
         scores=pd.DataFrame([row for outcome in outcomes for row in outcome.scores]),
         differences=pd.DataFrame([row for o, v in zip(outcomes, verdicts, strict=True) for row in o.differences(v)]),
         verdicts=pd.DataFrame([asdict(verdict) for verdict in verdicts], columns=list(COLUMNS["verdicts"])),
-        predictions=pd.concat([outcome.predictions for outcome in outcomes], ignore_index=True),
+        predictions=pd.concat([pd.DataFrame(), *(outcome.predictions for outcome in outcomes)], ignore_index=True),
         curves=pd.DataFrame([row for points in curve_table.values() for row in points]),
         leaks=pd.DataFrame(leaks),
     )

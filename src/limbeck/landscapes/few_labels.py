@@ -6,14 +6,15 @@
 1. Take the measured number of labels that is nearest to n, by ratio; above the largest by more than half, there is no
    recommendation, since the assay can compare models itself.
 2. Of the methods whose gain over tuned ridge on one-hot has an interval (95 %, over assays) above zero, the one with
-   the highest mean Spearman correlation is recommended. If there is none, ridge on one-hot is. 3. Methods that search
-   for relatives need a file of natural proteins, and are recommended beside what needs none.
+   the highest mean Spearman correlation is recommended. If there is none, ridge on one-hot is.
+3. Methods that search for relatives need a file of natural proteins, and are recommended beside what needs none.
 """
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -21,7 +22,7 @@ from typing import Any
 
 from limbeck.landscapes.assay import Assay
 
-__all__ = ["BASELINE", "Measured", "advice", "recommend"]
+__all__ = ["BASELINE", "Measured", "advice", "is_few", "recommend"]
 
 BASELINE = "ridge on one-hot"
 FARTHEST = 1.5
@@ -63,11 +64,18 @@ def _table() -> tuple[int, tuple[Measured, ...]]:
     return content["assays"], tuple(Measured(**{name: row[name] for name in names}) for row in content["rows"])
 
 
-def recommend(labels: int, relatives: bool = False) -> Measured | None:
+def is_few(labels: int) -> bool:
+    """Whether there are no more labels than the curves say something about."""
+    return labels <= FARTHEST * max(row.labels for row in _table()[1])
+
+
+def recommend(labels: int, relatives: bool = False, among: Collection[str] | None = None) -> Measured | None:
     """What to use with so many labelled variants of one protein; ``None`` if there are more than were measured.
 
     Args:
         relatives: whether there is a file of natural proteins to search for relatives.
+        among: methods that can be had, as the ladder calls them, beside those that search for relatives; ``None`` for
+            all. Ridge on one-hot always can.
 
     Raises:
         ValueError: if there is no label at all.
@@ -75,21 +83,25 @@ def recommend(labels: int, relatives: bool = False) -> Measured | None:
     if labels < 1:
         raise ValueError("with no labels there is nothing to compare; use limbeck.landscapes.models.ZeroLabelModel")
     rows = _table()[1]
-    largest = max(row.labels for row in rows)
-    if labels > FARTHEST * largest:
+    if not is_few(labels):
         return None
     nearest = min({row.labels for row in rows}, key=lambda size: abs(math.log(size / labels)))
     here = [row for row in rows if row.labels == nearest and (relatives or not row.relatives)]
+    here = [row for row in here if among is None or row.relatives or row.method in (BASELINE, *among)]
     winners = [row for row in here if row.gain_low > 0]
     baseline = next(row for row in here if row.method == BASELINE)
     return max(winners, key=lambda row: row.value, default=baseline)
 
 
-def advice(assay: Assay) -> str:
-    """The recommendation for an assay, in sentences; empty where it has none: many variants, or no one wild type."""
+def advice(assay: Assay, among: Collection[str] | None = None) -> str:
+    """The recommendation for an assay, in sentences; empty where it has none: many variants, or no one wild type.
+
+    Args:
+        among: as :func:`recommend` takes it.
+    """
     if len(assay.wild_types) != 1 or not len(assay) or (assay.parents == "").any():
         return ""
-    found = recommend(len(assay))
+    found = recommend(len(assay), among is not None and any(RELATIVES in name for name in among), among)
     if found is None:
         return ""
     assays = _table()[0]
@@ -99,7 +111,7 @@ def advice(assay: Assay) -> str:
         f"Spearman correlation of {found.value:.2f} on average over {assays} assays of single mutants "
         f"({found.low:.2f} to {found.high:.2f}{against})."
     )
-    other = recommend(len(assay), relatives=True)
+    other = recommend(len(assay), relatives=True, among=among)
     if other is not None and other.method != found.method:
         text += (
             f" With a file of natural proteins to search (--encoder homology:FILE), use {other.method}: "

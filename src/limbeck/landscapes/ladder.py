@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from limbeck.benchmarks.overlap import near_duplicates
 from limbeck.encoders import Encoder
 from limbeck.encoders.baselines import KmerEncoder, OneHotEncoder
 from limbeck.encoders.student import DEFAULT_NAME, RANDOM_NAME
 from limbeck.errors import InputError
-from limbeck.landscapes.assay import Assay
+from limbeck.landscapes.assay import Assay, expressed
+from limbeck.landscapes.few_labels import is_few
 from limbeck.landscapes.models import Model
 from limbeck.landscapes.models.gaussian_process import GaussianProcessModel
 from limbeck.landscapes.models.mean import MeanModel
@@ -66,7 +68,7 @@ def rungs(
     encoders: Sequence[str] = (),
     *,
     default_encoder: bool = True,
-    in_context: str | None = None,
+    in_context: str | bool | None = None,
     seed: int = 0,
     cache: str | None = None,
 ) -> tuple[list[Rung], list[LeftOut]]:
@@ -76,7 +78,9 @@ def rungs(
         ladder: one of :data:`LADDERS`.
         encoders: further encoders, as :func:`limbeck.load` takes them.
         default_encoder: whether the default student competes.
-        in_context: weights of an in-context predictor (:mod:`limbeck.landscapes.in_context`) that competes, too.
+        in_context: weights of an in-context predictor (:mod:`limbeck.landscapes.in_context`) that competes, too;
+            ``True`` is limbeck's own, ``False`` none, ``None`` limbeck's own where the default student competes and
+            the assay has few variants.
         cache: folder where vectors are kept.
 
     Raises:
@@ -96,12 +100,15 @@ def rungs(
     else:
         reason = "they need PyTorch, which is not installed: pip install 'limbeck[landscape]'"
         left_out.append(LeftOut("networks trained on the scores alone", reason))
-    if in_context is not None:
-        if _all_have_wild_types(assay):
-            # Before the models on vectors, the last of which embeds for all.
-            found.append(_in_context(assay, in_context, seed))
-        else:
-            left_out.append(LeftOut("in-context predictor", "it needs the wild type of every variant"))
+    if in_context is None:
+        # It reads at most as many labels as few are, and what has more can compare models itself.
+        in_context = default_encoder and is_few(len(assay)) and importlib.util.find_spec("torch") is not None
+    if in_context is not False:
+        # Before the models on vectors, the last of which embeds for all.
+        try:
+            found.append(_in_context(assay, None if in_context is True else in_context, seed))
+        except _NotForIt as reason:
+            left_out.append(LeftOut("in-context predictor", str(reason)))
     if default_encoder:
         encoders = [RANDOM_NAME, DEFAULT_NAME, *encoders]
     for name in dict.fromkeys(encoders):
@@ -139,12 +146,22 @@ def _all_have_wild_types(assay: Assay) -> bool:
     return bool((assay.parents != "").all())
 
 
-def _in_context(assay: Assay, weights: str, seed: int) -> Rung:
+class _NotForIt(Exception):
+    """Why an assay is none for the in-context predictor."""
+
+
+def _in_context(assay: Assay, weights: str | None, seed: int) -> Rung:
     if importlib.util.find_spec("torch") is None:
         raise InputError("the in-context predictor needs PyTorch; pip install 'limbeck[landscape]'")
     from limbeck.landscapes.in_context import InContextModel
 
-    model = InContextModel.of_file(weights, wild_types=tuple(assay.wild_types.values()), random_state=seed)
+    if not _all_have_wild_types(assay):
+        raise _NotForIt("it needs the wild type of every variant")
+    wild_types = tuple(assay.wild_types.values())
+    model = InContextModel.of_file(weights, wild_types=wild_types, random_state=seed)
+    for name, protein in model.learned_from().items():
+        if near_duplicates([protein], [expressed(row) for row in wild_types]):
+            raise _NotForIt(f"it learned from measurements of this protein or one much like it ({name})")
     return Rung("in context", "pretrained", model, model.embedder(), curve=True)
 
 

@@ -81,7 +81,9 @@ def _content(comparison: Comparison) -> dict[str, Any]:
     return {
         "title": f"{assay.name}: does it need transfer learning?",
         "subtitle": _subtitle(comparison),
-        "summary": comparison.summary if len(comparison.verdicts) > 1 else "",
+        # One verdict's card says all of it.
+        "summary": comparison.summary if len(comparison.verdicts) != 1 else "",
+        "advice": "" if len(comparison.splits) else comparison.settings.get("few labels", ""),
         "margin": MARGIN,
         "encoders": _encoders(comparison),
         "cards": _cards(comparison),

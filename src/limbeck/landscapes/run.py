@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,7 @@ from limbeck.files import whole
 from limbeck.landscapes.assay import Assay
 from limbeck.landscapes.compare import MOST_SAMPLED, SAMPLED_RESIDUES, compare, embed, estimates, prepare, winner
 from limbeck.landscapes.comparison import Comparison
-from limbeck.landscapes.few_labels import advice
+from limbeck.landscapes.few_labels import RELATIVES, advice, recommend
 from limbeck.landscapes.ladder import Rung, check_ladder, rungs
 from limbeck.landscapes.models.saved import check_free
 from limbeck.landscapes.reading import read_assay
@@ -46,7 +47,7 @@ def landscape(
     ladder: str = "quick",
     encoders: Sequence[str] = (),
     default_encoder: bool = True,
-    in_context: str | os.PathLike[str] | None = None,
+    in_context: str | os.PathLike[str] | bool | None = None,
     splits: Sequence[str] | None = None,
     sample: int | None = None,
     replicates: int = 1000,
@@ -59,6 +60,9 @@ def landscape(
 ) -> Comparison:
     """Compare models on an assay's variants, from the simplest up, and judge whether pretraining is needed.
 
+    An assay with too few variants for any split gets no scores and no verdict, but the model that was best with so few
+    labels on other proteins' assays (:mod:`limbeck.landscapes.few_labels`), fitted to all of them.
+
     Args:
         assay: the file, or an assay that was read.
         output: folder for ``report.html``, ``report.json``, the best model (``model/``), and what a later run takes up
@@ -66,7 +70,9 @@ def landscape(
         ladder: ``"quick"``; or ``"paper"``: every network as published, too (arXiv 2011.03443).
         encoders: further encoders, as :func:`limbeck.load` takes them.
         default_encoder: whether the default student, and the random network of its shape, compete.
-        in_context: weights of an in-context predictor, which ``results/in_context/train.py`` makes, that competes.
+        in_context: weights of an in-context predictor, which ``results/in_context/train.py`` makes, that competes;
+            ``True`` is limbeck's own, ``False`` none, ``None`` limbeck's own where the default student competes and
+            the assay has few variants.
         splits: names of the splits to make; ``None`` is all that the data allow.
         sample: most variants of a split that an encoder reads; by default what makes 1.2 million residues.
         replicates: of the bootstrap.
@@ -88,11 +94,10 @@ def landscape(
     elif reading:
         raise TypeError(f"an assay that was read takes no {', '.join(reading)}")
     made, no_splits = make_splits(assay, names=splits, seed=seed)
-    if not made:
+    # Too few to compare models with are still fitted to: by the model that did best with so few of other proteins.
+    if not made and not advice(assay):
         reasons = "; ".join(f"{item.name}: {item.reason}" for item in no_splits)
-        problem = f"{assay.name}: no split can be made ({reasons}); measure more variants"
-        # Few variants are what the advice is for.
-        raise InputError(f"{problem}. {advice(assay)}".removesuffix(". "))
+        raise InputError(f"{assay.name}: no split can be made ({reasons}); measure more variants")
     folder = None if output is None else Path(output)
     most = sample or min(MOST_SAMPLED, max(1, SAMPLED_RESIDUES // max(1, assay.width)))
     work = None if folder is None else folder / WORK
@@ -102,10 +107,15 @@ def landscape(
         ladder,
         encoders,
         default_encoder=default_encoder,
-        in_context=None if in_context is None else os.fspath(in_context),
+        in_context=in_context if in_context is None or isinstance(in_context, bool) else os.fspath(in_context),
         seed=seed,
         cache=None if work is None else str(work / "vectors"),
     )
+    recommended = advice(assay, [_method(rung) for rung in models])
+    chosen = None
+    if not made:
+        chosen = _recommended(assay, models)
+        models = [chosen]
     with _held(folder):
         if say is not None:
             for line in [*assay.notes, *(estimates(assay, made, models, most) if ladder == "paper" else [])]:
@@ -124,10 +134,10 @@ def landscape(
             settings=_settings(ladder, models, margin, replicates, most),
             shown=progress,
         )
-        if recommended := advice(assay):
+        if recommended:
             comparison.settings["few labels"] = recommended
         if folder is not None:
-            _save_best(comparison, models, most, folder, progress)
+            _save(chosen or winner(comparison, models), comparison, most, folder, progress)
             _write_skipped(assay, folder)
             comparison.write(folder)
     return comparison
@@ -199,9 +209,22 @@ def _write_skipped(assay: Assay, folder: Path) -> None:
             partial.write_text("line\treason\n" + "".join(lines), encoding="utf-8")
 
 
-def _save_best(comparison: Comparison, models: Sequence[Rung], most: int, folder: Path, shown: bool) -> None:
-    """Fit the best model to all variants (as many as an encoder is given, if it has one) and keep it."""
-    best, assay = winner(comparison, models), comparison.assay
+def _recommended(assay: Assay, models: Sequence[Rung]) -> Rung:
+    """The model that the learning curves say is best with so few variants, of those at hand."""
+    methods = {_method(rung): rung for rung in models}
+    found = recommend(len(assay), any(RELATIVES in name for name in methods), methods)
+    assert found is not None, "advice was given"
+    return methods[found.method]
+
+
+def _method(rung: Rung) -> str:
+    """A model as the learning curves call it: whichever file is searched for relatives."""
+    return re.sub(f"{RELATIVES}:.*", RELATIVES, rung.name)
+
+
+def _save(best: Rung, comparison: Comparison, most: int, folder: Path, shown: bool) -> None:
+    """Fit a model to all variants (as many as an encoder is given, if it has one) and keep it."""
+    assay = comparison.assay
     rows = np.arange(len(assay))
     if best.encoder is not None and len(assay) > most:
         rows = np.sort(drawn(assay, rows, "sample")[:most])

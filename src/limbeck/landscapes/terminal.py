@@ -46,6 +46,8 @@ def as_text(comparison: Comparison, width: int | None = None) -> str:
 def _head(comparison: Comparison, width: int) -> list[str]:
     assay = comparison.assay
     title = f"{assay.name}: does it need transfer learning?"
+    if comparison.splits.empty:
+        return [*_wrapped(title, width), "=" * min(width, len(title)), *_wrapped(comparison.summary, width)]
     models = comparison.scores["model"].nunique()
     size = (
         f"{len(assay):,} variants, {assay.width:,} {'residues' if assay.layout == 'substitutions' else 'columns'}; "

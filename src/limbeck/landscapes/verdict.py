@@ -151,7 +151,7 @@ def summarise(verdicts: Iterable[Verdict]) -> str:
     named = {kind: [v.split for v in judged if v.verdict == kind] for kind in VERDICTS}
     parts = [f"{kind} for {_joined(splits)}" for kind, splits in named.items() if splits]
     if not parts:
-        return "No split could be made of this assay, so nothing can be said."
+        return "There are too few variants to compare models with, so there is no verdict."
     encoders = dict.fromkeys(name for v in judged for name in v.encoders.split(", ") if name)
     tried = f", by the encoders tried ({', '.join(encoders)})" if encoders else ": no pretrained encoder was tried"
     return f"Transfer learning is {_joined(parts)}{tried}."

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
+from importlib import resources
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,13 +26,18 @@ from limbeck.landscapes.in_context.weights import load_network
 from limbeck.landscapes.models.base import Data, Model, State, checked_data, checked_rows, from_text, part, to_text
 from limbeck.landscapes.vectors import Source
 
-__all__ = ["InContextModel", "fine_tuned"]
+__all__ = ["SHIPPED", "InContextModel", "fine_tuned"]
 
+SHIPPED = Path(str(resources.files("limbeck") / "models" / "limbeck-in-context" / "model.safetensors"))
+"""The weights that come with limbeck."""
 ROWS_AT_ONCE = 1024
 FOLDS = 5
 FEWEST_TO_TUNE = 4
 LEARNING_RATE = 1e-4
 """Of fine-tuning on the support."""
+LEAST_SLOPE = 0.01
+"""In standard deviations of the scores for one of what the network says: the line rises, if hardly, where the folds of
+a few labels show no rise, so that the network's order is kept."""
 
 Array = NDArray[np.float64]
 
@@ -44,7 +50,7 @@ class InContextModel(Model):
     four fifths as its support. That line's residuals give the standard deviation.
 
     Args:
-        weights: file that ``results/in_context/train.py`` makes.
+        weights: file that ``results/in_context/train.py`` makes; ``None`` is the one that comes with limbeck.
         steps: of fine-tuning a copy of the network on the support, as the paper does (it takes 100); 0 for none.
             A line fitted to a support that the network was tuned on is steeper than it should be.
         most: rows of the support; of more, so many are drawn by ``random_state``. The network was trained with 128.
@@ -58,13 +64,13 @@ class InContextModel(Model):
     Attributes:
         network_: the network, tuned if that was asked for.
         rows_: (m,) which of the rows are the support.
-        line_: (2,) intercept and slope, at least 0, from standardised support to scores.
+        line_: (2,) intercept and slope, above 0, from what the network says to scores.
         residual_: root of the mean squared error of the line.
     """
 
     def __init__(
         self,
-        weights: str = "in_context.safetensors",
+        weights: str | None = None,
         steps: int = 0,
         most: int = 256,
         *,
@@ -84,16 +90,24 @@ class InContextModel(Model):
         self.random_state = random_state
 
     @classmethod
-    def of_file(cls, weights: str, **arguments: Any) -> Self:
+    def of_file(cls, weights: str | None = None, **arguments: Any) -> Self:
         """A model for the encoder that the weights were trained with, which takes no others.
 
         Raises:
             InputError: if they cannot be read, or that encoder cannot be loaded or is another now.
         """
-        encoder = _about(weights)["encoder"]
-        model = cls(weights, sha256=file_hash(Path(weights)), encoder=encoder, **arguments)
+        encoder = _about(_file(weights))["encoder"]
+        model = cls(weights, sha256=file_hash(_file(weights)), encoder=encoder, **arguments)
         model._network()
         return model
+
+    def learned_from(self) -> dict[str, str]:
+        """The proteins whose measurements the weights learned from: wild types by name.
+
+        Raises:
+            InputError: if the weights cannot be read.
+        """
+        return dict(_about(_file(self.weights)).get("proteins", {}))
 
     def fit(self, X: Any, y: ArrayLike, validation: Data | None = None) -> Self:
         if self.most < 1 or self.steps < 0:
@@ -163,13 +177,14 @@ class InContextModel(Model):
 
     def _network(self) -> tuple[InContextNetwork, str]:
         """The network of the file, and the fingerprint of the encoder that it needs."""
-        _about(self.weights)
-        if self.sha256 is not None and file_hash(Path(self.weights)) != self.sha256:
-            raise InputError(f"{self.weights}: not the weights that were asked for; their SHA-256 is another")
-        network, about = load_network(self.weights)
+        path = _file(self.weights)
+        _about(path)
+        if self.sha256 is not None and file_hash(path) != self.sha256:
+            raise InputError(f"{path}: not the weights that were asked for; their SHA-256 is another")
+        network, about = load_network(path)
         encoder = self._source.load()
         if encoder.fingerprint != about["fingerprint"]:
-            raise InputError(f"encoder {encoder.name} is not the one that {self.weights} was trained with; give that")
+            raise InputError(f"encoder {encoder.name} is not the one that {path} was trained with; give that")
         return network, encoder.fingerprint
 
     def _describe(self, rows: Sequence[str]) -> NDArray[np.float32]:
@@ -192,7 +207,8 @@ class InContextModel(Model):
             predicted[out] = _asked(self.network_, self.support_[~out], self.scores_[~out], self.support_[out])
         centred = predicted - predicted.mean()
         variance = float(centred @ centred)
-        slope = max(0.0, float(centred @ self.scores_) / variance) if variance > 0 else 0.0
+        least = LEAST_SLOPE * (spread or 1.0) / (float(predicted.std()) or 1.0)
+        slope = max(least, float(centred @ self.scores_) / variance) if variance > 0 else least
         line = np.array([mean - slope * predicted.mean(), slope])
         return line, float(np.sqrt(np.mean((line[0] + slope * predicted - self.scores_) ** 2)))
 
@@ -203,10 +219,14 @@ def _describer(source: Source, fingerprint: str) -> Describer:
     return Describer(source.load(), source.wild_types)
 
 
-def _about(weights: str) -> dict[str, Any]:
-    if not Path(weights).is_file():
-        raise InputError(f"{weights}: no such file; make it with results/in_context/train.py")
-    return load_network(weights)[1]
+def _file(weights: str | None) -> Path:
+    return SHIPPED if weights is None else Path(weights)
+
+
+def _about(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; make it with results/in_context/train.py")
+    return load_network(path)[1]
 
 
 @contextmanager
