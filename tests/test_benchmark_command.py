@@ -205,8 +205,8 @@ def test_speed_is_of_residues() -> None:
 def test_a_students_fine_tuned_row_stands_beside_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import limbeck.benchmarks.finetuning as finetuning
 
-    def tuned(tasks, place, scale, split, *, student, settings, cache):
-        assert (scale, split, student, settings.method) == ("quick", "test", "random-student", "full")
+    def tuned(tasks, place, scale, split, *, encoder, layer, settings, cache):
+        assert (scale, split, encoder, layer, settings.method) == ("quick", "test", "random-student", None, "full")
         own = benchmarks.score(limbeck.load("composition"), tasks, scale, split)
         return {name: {**score, "value": 0.99} for name, score in own.items()}
 

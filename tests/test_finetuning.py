@@ -17,11 +17,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import limbeck
+from finetuning_fixture import PARTS, QUICK, TASKS, after, parts, proteins, task
 from limbeck.benchmarks.finetuning import FineTuned, FineTuning, Settings, finetune, finetune_tasks, load_finetuned
 from limbeck.benchmarks.finetuning.examples import Examples
-from limbeck.benchmarks.finetuning.network import Tuned, adapt, merged, prompt
+from limbeck.benchmarks.finetuning.network import StudentBody, Tuned, adapt, merged, prompt
 from limbeck.benchmarks.finetuning.training import scored
-from limbeck.benchmarks.task import Items, Parts, Size, Splits, Task
+from limbeck.benchmarks.task import Items, Parts
 from limbeck.distillation.config import StudentConfig
 from limbeck.distillation.export import export
 from limbeck.distillation.network import Student
@@ -31,7 +32,6 @@ from limbeck.errors import InputError
 from tiny_encoders import protein
 
 SHAPE = StudentConfig(width=12, inner=12, kernel=3, dilations=(1, 2), states=16)
-QUICK = {"epochs": 3, "batch": 8}
 
 
 def network(seed: int = 0) -> Student:
@@ -49,54 +49,11 @@ def student(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(folder)
 
 
-def task(kind: str, *metrics: str) -> Task:
-    return Task(
-        name=f"some_{kind}", question="?", kind=kind, metrics=metrics, folder="", files=(),
-        read=lambda _: Splits(*PARTS), split="", citation="", license="", sizes={"full": Size()},
-    )  # fmt: skip
-
-
-MOTIF = "WHW"
-
-
-def proteins(count: int, seed: int) -> tuple[list[str], np.ndarray]:
-    """Half of them carry a motif somewhere, which their composition hardly tells."""
-    random = np.random.default_rng(seed)
-    texts = [protein(int(n), seed=1000 * seed + i) for i, n in enumerate(random.integers(15, 40, count))]
-    has = random.random(count) < 0.5
-    places = random.integers(0, 12, count)
-    return [t[:p] + MOTIF + t[p + 3 :] if h else t for t, h, p in zip(texts, has, places, strict=True)], has
-
-
-def items(kind: str, count: int, seed: int) -> Items:
-    texts, has = proteins(count, seed)
-    labels: Any = {
-        "classes": np.where(has, "with", "without"),
-        "values": 50 + 10.0 * has + np.array([len(t) for t in texts]) / 100,
-        "labels": np.array(["a;b" if h else "b" if len(t) % 2 else "" for t, h in zip(texts, has, strict=True)]),
-        "residues": np.array(["".join(".H"[i > 2] if c in "WH" else "C" for i, c in enumerate(t)) for t in texts]),
-    }[kind]
-    return Items(texts, labels)
-
-
-def parts(kind: str) -> Parts:
-    return Parts(*(items(kind, n, seed) for seed, n in enumerate((48, 16, 24))))
-
-
-PARTS = (items("classes", 12, 0), items("classes", 8, 1), items("classes", 8, 2))
-TASKS = {
-    "classes": task("classes", "accuracy", "macro_f1"),
-    "values": task("values", "spearman"),
-    "labels": task("labels", "fmax", "mean_aupr"),
-    "residues": task("residues", "accuracy"),
-}
-
-
 @pytest.fixture(scope="module")
 def tuned(student: str) -> dict[tuple[str, str], FineTuning]:
     return {
         (kind, method): finetune(
-            TASKS[kind], parts(kind), student=student, settings=Settings(method=method, **QUICK), seeds=(0,)
+            TASKS[kind], parts(kind), encoder=student, settings=Settings(method=method, **QUICK), seeds=(0,)
         )
         for kind, method in (
             ("classes", "head"), ("classes", "lora"), ("classes", "full"), ("classes", "prompt"),
@@ -128,19 +85,19 @@ def test_adapters_change_nothing_at_first_and_can_be_merged(change: Callable[[St
 
 @pytest.mark.parametrize("change", [adapt, prompt])
 def test_adapters_alone_learn(change: Callable[[Student, int], Student]) -> None:
-    tuned = Tuned(change(network(), 2), "combined", 2)
-    learning = {name for name, p in tuned.student.named_parameters() if p.requires_grad}
+    tuned = Tuned(StudentBody(change(network(), 2), combined=True), 2)
+    learning = {name for name, p in tuned.body.named_parameters() if p.requires_grad}
     assert learning
     assert all(".up." in name or ".down." in name or name.endswith("prompt") for name in learning)
-    mask = torch.ones(2, 32, 1)
     torch.nn.init.normal_(tuned.head.weight)
     for module in tuned.modules():
         if hasattr(module, "up"):
             torch.nn.init.normal_(module.up.weight)
-    tuned(torch.randint(0, 20, (2, 32)), mask).square().sum().backward()
+    (batch,) = Examples([protein(32, seed=i) for i in range(2)], torch.zeros(2)).batches(2, 100)
+    tuned(batch).square().sum().backward()
     # Every adapter is reached by the gradient: none is bypassed.
-    assert all(float(p.grad.abs().max()) > 0 for p in tuned.student.parameters() if p.requires_grad)
-    assert all(p.grad is None for p in tuned.student.parameters() if not p.requires_grad)
+    assert all(float(p.grad.abs().max()) > 0 for p in tuned.body.parameters() if p.requires_grad)
+    assert all(p.grad is None for p in tuned.body.parameters() if not p.requires_grad)
 
 
 @given(st.lists(st.integers(1, 90), min_size=1, max_size=12), st.integers(1, 5), st.integers(1, 200))
@@ -153,12 +110,19 @@ def test_batches_hold_every_protein_once_and_do_not_show(lengths: list[int], mos
     batches = list(examples.batches(most, tokens, np.random.default_rng(0)))
     assert sorted(np.concatenate([b.places for b in batches])) == list(range(len(targets)))
     assert max(len(b.ids) for b in batches) <= most
-    model = Tuned(network(), "residues", 2)
+    model = Tuned(StudentBody(network(), combined=True), 2)
     together = scored(model, examples, Settings(batch=most, tokens=tokens))
     alone = torch.cat(
         [scored(model, Examples([t], torch.zeros(len(r)), [r]), Settings()) for t, r in zip(texts, rows, strict=True)]
     )
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-4)
+
+
+def test_a_protein_without_a_residue_that_is_looked_at_is_passed_over() -> None:
+    rows = [np.arange(3), np.arange(0), np.arange(2)]
+    examples = Examples([protein(n) for n in (9, 60, 9)], torch.zeros(5), rows)
+    # Alone in its batch it would have a loss that is no number.
+    assert sorted(b.places.tolist() for b in examples.batches(1, 100)) == [[0, 1, 2], [3, 4]]
 
 
 def test_result_has_the_form_of_a_score(tuned: dict[tuple[str, str], FineTuning]) -> None:
@@ -184,14 +148,8 @@ def test_trainable_share_is_told(tuned: dict[tuple[str, str], FineTuning]) -> No
 
 def test_a_prompt_is_less_than_a_hundredth_of_the_default_student_and_leaves_the_rest() -> None:
     config, weights = student_files(DEFAULT_NAME)
-    student = Tuned(prompt(network_of(DEFAULT_NAME, config, weights), Settings().rank), "combined", 2)
+    student = Tuned(StudentBody(prompt(network_of(DEFAULT_NAME, config, weights), Settings().rank), combined=True), 2)
     assert 0 < student.trainable < 0.01 * sum(int(value.size) for value in weights.values())
-
-
-def after(letters: str, texts: list[str]) -> Items:
-    """Residues of two classes: those that stand behind one of some letters, and the others."""
-    labels = ["".join("CH"[i > 0 and t[i - 1] in letters] for i in range(len(t))) for t in texts]
-    return Items(texts, np.array(labels))
 
 
 def test_fine_tuning_learns_what_the_head_alone_cannot(student: str) -> None:
@@ -199,7 +157,7 @@ def test_fine_tuning_learns_what_the_head_alone_cannot(student: str) -> None:
     found = {}
     for method, rate in (("head", None), ("lora", 3e-2), ("full", 1e-2)):
         how = Settings(method=method, epochs=8, patience=8, batch=8, learning_rate=rate)
-        found[method] = finetune(TASKS["residues"], three, student=student, settings=how, seeds=(0,)).result["value"]
+        found[method] = finetune(TASKS["residues"], three, encoder=student, settings=how, seeds=(0,)).result["value"]
     assert found["lora"] > found["head"] + 0.05
     assert found["full"] > found["head"] + 0.1
 
@@ -207,7 +165,7 @@ def test_fine_tuning_learns_what_the_head_alone_cannot(student: str) -> None:
 def test_a_prompt_learns_and_leaves_frozen_weights_as_they_are(student: str) -> None:
     settings = Settings(method="prompt", learning_rate=3e-2, precision="f32", **QUICK)
     three = Parts(*(after("ADGKNRTW", proteins(n, seed)[0]) for seed, n in enumerate((48, 12, 16))))
-    found = finetune(TASKS["residues"], three, student=student, settings=settings, seeds=(0,))
+    found = finetune(TASKS["residues"], three, encoder=student, settings=settings, seeds=(0,))
     assert found.result["chosen"]["epochs"] != [0]
     before = student_files(student)[1]
     weights = found.models[0].weights
@@ -219,7 +177,7 @@ def test_a_seed_gives_the_same_result(student: str) -> None:
     settings = Settings(method="lora", learning_rate=3e-2, **{**QUICK, "epochs": 2})
     three = Parts(*(after("ADGKNRTW", proteins(n, seed)[0]) for seed, n in enumerate((48, 12, 16))))
     first, again, other = (
-        finetune(TASKS["residues"], three, student=student, settings=settings, seeds=(seed,)) for seed in (0, 0, 1)
+        finetune(TASKS["residues"], three, encoder=student, settings=settings, seeds=(seed,)) for seed in (0, 0, 1)
     )
     assert first.result | {"seconds": 0} == again.result | {"seconds": 0}
     assert first.result["chosen"]["epochs"] != [0]
@@ -311,7 +269,7 @@ def test_results_are_kept_and_taken_up(student: str, tmp_path: Path, capsys: pyt
             [TASKS["classes"]],
             lambda _: tmp_path,
             "full",
-            student=student,
+            encoder=student,
             settings=settings,
             cache=tmp_path / "cache",
             log=sys.stderr,
@@ -332,29 +290,30 @@ def refused(message: str, **changed: Any) -> None:
 
 def test_without_pytorch_it_says_what_to_install(student: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    refused(r"needs PyTorch; pip install 'limbeck\[train\]'", student=student)
+    refused(r"needs PyTorch; pip install 'limbeck\[train\]'", encoder=student)
 
 
-def test_an_encoder_that_is_no_student_is_refused() -> None:
-    refused("composition is no student", student="composition")
-    refused("facebook/esm2_t6_8M_UR50D is no student", student="facebook/esm2_t6_8M_UR50D")
+def test_an_encoder_without_a_network_is_refused(student: str) -> None:
+    refused("composition has no network to fine-tune; give a student or a transformers encoder", encoder="composition")
+    refused("no encoder is called 'compositoin'; did you mean composition", encoder="compositoin")
+    refused("has no choice of layers", encoder=student, layer=1)
 
 
 def test_pairs_empty_parts_and_single_classes_are_refused(student: str) -> None:
     three = parts("classes")
-    refused("one of pairs", student=student, task=task("pairs", "auroc"))
-    refused("no protein in part 'choose'", student=student, parts=Parts(three.fit, three.choose.take([]), three.score))
+    refused("one of pairs", encoder=student, task=task("pairs", "auroc"))
+    refused("no protein in part 'choose'", encoder=student, parts=Parts(three.fit, three.choose.take([]), three.score))
     one = three.fit.take(np.flatnonzero(three.fit.labels == "with"))
-    refused("a single class to learn, 'with'", student=student, parts=Parts(one, three.choose, three.score))
+    refused("a single class to learn, 'with'", encoder=student, parts=Parts(one, three.choose, three.score))
 
 
 def test_labels_that_training_never_saw(student: str) -> None:
     three = parts("classes")
     other = Items(three.score.sequences, np.array(["new"] * len(three.score)))
-    refused("no label of part 'score', such as 'new', is in 'fit'", student=student, parts=Parts(*PARTS[:2], other))
+    refused("no label of part 'score', such as 'new', is in 'fit'", encoder=student, parts=Parts(*PARTS[:2], other))
     mixed = Items(three.score.sequences, np.where(np.arange(len(three.score)) < 6, "new", three.score.labels))
     found = finetune(
-        TASKS["classes"], Parts(three.fit, three.choose, mixed), student=student, settings=Settings(method="head")
+        TASKS["classes"], Parts(three.fit, three.choose, mixed), encoder=student, settings=Settings(method="head")
     )
     assert found.result["unseen_labels"] == 6
     assert found.result["value"] <= 18 / 24  # those count as errors
@@ -364,7 +323,7 @@ def test_labels_that_training_never_saw(student: str) -> None:
 def test_a_loss_that_is_no_number_names_the_step(student: str) -> None:
     refused(
         r"no number at step \d+ \(epoch \d+\); lower the learning rate, now 1e\+30",
-        student=student, settings=Settings(method="full", learning_rate=1e30, **QUICK),
+        encoder=student, settings=Settings(method="full", learning_rate=1e30, **QUICK),
     )  # fmt: skip
 
 

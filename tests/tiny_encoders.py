@@ -288,6 +288,28 @@ def write_roberta(folder: Path, *, layers: int = 3, residues: int = 128) -> Path
     return folder
 
 
+def write_gpt2(folder: Path, *, layers: int = 3, residues: int = 128) -> Path:
+    """A random network whose linear maps are ``Conv1D``, with letters as tokens."""
+    import torch
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(0)
+    tokens = ["<s>", "<pad>", "</s>", "<unk>", *"ACDEFGHIKLMNPQRSTVWYX"]
+    config = GPT2Config(
+        vocab_size=len(tokens),
+        n_embd=16,
+        n_layer=layers,
+        n_head=2,
+        n_positions=residues + 4,
+        bos_token_id=0,
+        eos_token_id=2,
+        pad_token_id=1,
+    )
+    shaken(GPT2LMHeadModel(config)).save_pretrained(folder)
+    save_letter_tokenizer(folder, tokens, before="<s>", after="</s>", unknown="<unk>", padding="<pad>")
+    return folder
+
+
 def write_mt5(folder: Path) -> Path:
     """A random model with encoder and decoder that has no family."""
     import torch

@@ -1,4 +1,4 @@
-"""What fine-tuning of the student brings, beside the probe: ``python results/finetuning/run.py``."""
+"""What fine-tuning of an encoder brings, beside the probe: ``python results/finetuning/run.py``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from limbeck.files import whole
 from limbeck.version import __version__
 
 FOLDER = Path(__file__).parent
-STUDENT = "limbeck-9m"
+ENCODER = "limbeck-9m"
 
 
 def main() -> None:
@@ -31,7 +31,9 @@ def main() -> None:
     parser.add_argument("--scale", default="quick")
     parser.add_argument("--split", default="test", choices=["test", "valid"])
     parser.add_argument("--method", action="append", dest="methods", choices=METHODS)
-    parser.add_argument("--student", default=STUDENT)
+    parser.add_argument("--encoder", "--student", default=ENCODER, help="a student, or an encoder of transformers")
+    parser.add_argument("--layer", type=int, help="of an encoder of transformers (default: its last)")
+    parser.add_argument("--device", default="cpu", help="where it is trained (default: cpu)")
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--patience", type=int, default=2)
     parser.add_argument("--learning-rate", type=float)
@@ -52,7 +54,7 @@ def main() -> None:
 def measured(task: benchmarks.Task, options: argparse.Namespace) -> dict[str, Any]:
     """Results of the probe and of each method, without the bootstrap's replicates but with differences to the probe."""
     parts = task.parts(benchmarks.place(task), options.scale, options.split)
-    encoder = limbeck.load(options.student, precision="f32", threads=options.threads)
+    encoder = limbeck.load(options.encoder, layer=options.layer, precision="f32", threads=options.threads)
     found = {"probe": benchmarks.score(encoder, [task], options.scale, options.split)[task.name]}
     for method in options.methods or METHODS:
         print(f"  {task.name}, {method}", flush=True)
@@ -61,11 +63,13 @@ def measured(task: benchmarks.Task, options: argparse.Namespace) -> dict[str, An
             epochs=options.epochs,
             patience=options.patience,
             learning_rate=options.learning_rate if method != "head" else None,
+            device=options.device,
         )
         found[method] = finetune(
             task,
             parts,
-            student=options.student,
+            encoder=options.encoder,
+            layer=options.layer,
             settings=settings,
             seeds=range(options.seeds),
             residues=task.sizes[options.scale].residues,
@@ -84,7 +88,8 @@ def measured(task: benchmarks.Task, options: argparse.Namespace) -> dict[str, An
         "task": task.name,
         "scale": options.scale,
         "split": options.split,
-        "student": options.student,
+        "encoder": options.encoder,
+        "layer": options.layer,
         "protocol": PROTOCOL,
         "seed": SEED,
         "resamples": RESAMPLES,

@@ -77,7 +77,7 @@ def is_floor(row: Mapping[str, Any]) -> bool:
 
 
 def is_fine_tuned(row: Mapping[str, Any]) -> bool:
-    """Whether a row is of a student that was fine-tuned on each task."""
+    """Whether a row is of an encoder that was fine-tuned on each task."""
     return any(label.startswith(FINE_TUNED) for label in row["candidates"])
 
 

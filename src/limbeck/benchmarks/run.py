@@ -22,8 +22,10 @@ from limbeck.benchmarks.finetuning.settings import METHODS as TUNINGS
 from limbeck.benchmarks.folder import Benchmark, join, read, write, writing
 from limbeck.benchmarks.protocol import PROTOCOL, RESAMPLES
 from limbeck.benchmarks.task import SEED, Task
+from limbeck.encoders import load
 from limbeck.encoders.base import Encoder
 from limbeck.encoders.student import DEFAULT_NAME, RANDOM_NAME, StudentEncoder, student_folder
+from limbeck.encoders.transformer import TransformerEncoder
 from limbeck.errors import InputError
 from limbeck.version import __version__
 
@@ -32,6 +34,7 @@ __all__ = ["FLOOR", "Benchmark", "benchmark"]
 FLOOR = ("composition", "dipeptides", "kmers-3", RANDOM_NAME)
 """What any encoder has to beat: counts, and the default student's network untrained."""
 FIELDS = ("name", "dimension", "parameters", "license", "version", "pooling", "precision", "fingerprint")
+TUNABLE = (StudentEncoder, TransformerEncoder)
 MOST_NUMBERS = 4096
 """MTDP's network has a map of dimension by dimension: for 3-mers, 64 million numbers trained 400 times over."""
 ABOUT = ("question", "kind", "split", "citation", "license", "caution", "primary")
@@ -74,15 +77,15 @@ def benchmark(
         methods: ``"mlp"``: a small network beside each task's linear probe; those of the table are kept up.
         mtdp: score each encoder by MTDP's protocol, too, which leaks; its numbers stand in a table of their own.
             Not vectors of more than 4,096 numbers (3-mers).
-        finetune: ``"lora"``, ``"prompt"``, ``"full"`` or ``"head"``: a further row for each student, fine-tuned on
-            each task.
+        finetune: ``"lora"``, ``"prompt"``, ``"full"`` or ``"head"``: a further row for each student and each encoder
+            of transformers, fine-tuned on each task; of ``auto`` the default layer.
         reference: label of the row that others are compared with; by default the table's, in a new one the first.
         threads: as :func:`limbeck.load` takes it.
         say: is told what goes on, line by line.
 
     Raises:
-        InputError: if there is no such task, scale, split or encoder, a data set is not as documented, or the folder
-            holds a table of other proteins or settings.
+        InputError: if there is no such task, scale, split or encoder, a data set is not as documented, the folder
+            holds a table of other proteins or settings, or none of the encoders can be fine-tuned.
     """
     folder = Path(output)
     _check(mtdp, finetune)
@@ -90,10 +93,11 @@ def benchmark(
     given = None if data is None else Path(data)
     prepare = partial(_prepared, folder, given, scale, split, tasks, methods)
     _check_rows(prepare()[0], wanted, reference)
-    for name, options in wanted.values():
-        # A name that cannot be loaded should not be found out after hours of the others'; but several large encoders
-        # at once may not fit into memory.
-        benchmarks.choices(name, options, threads)
+    # A name that cannot be loaded should not be found out after hours of the others'; but several large encoders at
+    # once may not fit into memory.
+    tunable = [isinstance(benchmarks.choices(name, o, threads)[0].encoder, TUNABLE) for name, o in wanted.values()]
+    if finetune and wanted and not any(tunable):
+        raise InputError(f"{next(iter(wanted))} has no network to fine-tune; give a student or a transformers encoder")
     with writing(folder):
         # Once more, as another run may have added rows meanwhile.
         found, chosen = prepare()
@@ -105,8 +109,8 @@ def benchmark(
             if mtdp and candidates[0].encoder.dimension <= MOST_NUMBERS:
                 row["mtdp"] |= _by_mtdp(found, candidates[0].encoder, chosen, given, known=row["mtdp"])
             _add(found, label, row, reference)
-            if finetune and isinstance(candidates[0].encoder, StudentEncoder):
-                tuned = _tuned(found, candidates[0].encoder, finetune, chosen, given)
+            if finetune and isinstance(candidates[0].encoder, TUNABLE):
+                tuned = _tuned(found, _default(name, candidates, threads), finetune, chosen, given)
                 _add(found, f"{label}, {FINE_TUNED} ({finetune})", {**row, **tuned}, reference)
         if not wanted:
             _finish(found, reference)
@@ -278,10 +282,15 @@ def _by_mtdp(
     }
 
 
-def _tuned(
-    found: Benchmark, encoder: StudentEncoder, method: str, tasks: Sequence[Task], data: Path | None
-) -> dict[str, Any]:
-    """What a row of a fine-tuned student has other than that of the student as it is."""
+def _default(name: str, candidates: list[Choice], threads: int | None) -> Encoder:
+    """The encoder as it is tuned: where several layers compete it is the default one."""
+    encoder = candidates[0].encoder
+    several = len(candidates) > 1 and isinstance(encoder, TransformerEncoder)
+    return load(name, threads=threads) if several else encoder
+
+
+def _tuned(found: Benchmark, encoder: Encoder, method: str, tasks: Sequence[Task], data: Path | None) -> dict[str, Any]:
+    """What a row of a fine-tuned encoder has other than that of the encoder as it is."""
     from limbeck.benchmarks.finetuning import Settings, finetune_tasks
 
     started = time.monotonic()
@@ -290,8 +299,10 @@ def _tuned(
         lambda task: benchmarks.place(task, data),
         found.content["scale"],
         found.content["split"],
-        student=encoder.name,
-        settings=Settings(method=method),
+        encoder=encoder.name,
+        layer=encoder.chosen_layers if isinstance(encoder, TransformerEncoder) else None,
+        # A student is quick to train on a processor; another encoder belongs where it was loaded to.
+        settings=Settings(method=method, device=encoder.device if isinstance(encoder, TransformerEncoder) else "cpu"),
         cache=found.path / "cache",
     )
     return {

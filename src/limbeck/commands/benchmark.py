@@ -62,7 +62,8 @@ def add(verbs: Any) -> None:
     )
     group.add_argument(
         "--finetune", choices=["lora", "prompt", "full", "head"], metavar="HOW",
-        help="a further row for each student, fine-tuned on each task: lora, prompt, full or head (slow)",
+        help="a further row for each student and each encoder of transformers, fine-tuned on each task: lora, prompt, "
+        "full or head (slow)",
     )  # fmt: skip
     group.add_argument("--no-default", action="store_false", dest="default", help="without limbeck's own student")
     group.add_argument(

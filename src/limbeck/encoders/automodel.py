@@ -23,7 +23,7 @@ from limbeck.residues import RESIDUES
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["FAMILY", "AutoModelEncoder"]
+__all__ = ["FAMILY", "AutoModelEncoder", "runs_by_transformers"]
 
 _FAMILIES = (esm.FAMILY, esmc.FAMILY, prott5.FAMILY, protbert.FAMILY, ankh.FAMILY)
 _ENCODERS: tuple[type[TransformerEncoder], ...] = (
@@ -78,12 +78,16 @@ class AutoModelEncoder(TransformerEncoder):
 
     def _watch(self, blocks: Any) -> None:
         """Check the promises while the model is whole, in float32 on the CPU."""
+        import torch
+
         where = self._model.config.name_or_path
         try:
-            whole = self._whole(_SHORT)
-            super()._watch(blocks)
-            states = self._run(*_probe(self._tokens, _SHORT))
-            padded = self._run(*_probe(self._tokens, _SHORT, _LONG))
+            # Not the inference mode: what a model keeps of its first run may take part in training later.
+            with torch.no_grad():
+                whole = self._whole(_SHORT)
+                super()._watch(blocks)
+                states = self._run(*_probe(self._tokens, _SHORT))
+                padded = self._run(*_probe(self._tokens, _SHORT, _LONG))
         except (RuntimeError, TypeError, ValueError, KeyError, IndexError, AttributeError, AssertionError) as error:
             raise InputError(
                 f"{where}: the model does not run as an encoder of residues ({first_line(error)})"
@@ -96,11 +100,8 @@ class AutoModelEncoder(TransformerEncoder):
 
     def _whole(self, sequence: str) -> Any:
         """Every layer's states of one protein, as transformers gives them: each (1, tokens, width)."""
-        import torch
-
         ids, mask = _probe(self._tokens, sequence)
-        with torch.inference_mode():
-            output = self._model(input_ids=ids, attention_mask=mask, output_hidden_states=True)
+        output = self._model(input_ids=ids, attention_mask=mask, output_hidden_states=True)
         if output.last_hidden_state.shape != (*ids.shape, self._width):
             raise ValueError(f"its output has shape {tuple(output.last_hidden_state.shape)}")
         return [*output.hidden_states[: self.layers], output.last_hidden_state]
@@ -116,6 +117,11 @@ def _probe(tokens: Tokens, *sequences: str) -> tuple[torch.Tensor, torch.Tensor]
 def _near(one: torch.Tensor, other: torch.Tensor) -> bool:
     scale = max(1e-6, float(other.abs().max()))
     return one.shape == other.shape and float((one - other).abs().max()) < 1e-3 * scale
+
+
+def runs_by_transformers(name: str) -> bool:
+    """Whether a name or path is of an encoder that runs through the ``transformers`` library; nothing is loaded."""
+    return any(other.recognises(name) for other in (*_FAMILIES, FAMILY))
 
 
 def _encoder_of(folder: Path) -> type[TransformerEncoder]:

@@ -220,6 +220,41 @@ class TransformerEncoder(ResidueEncoder):
         sums = [f[start + s.start : start + s.stop].sum(dim=0) for f, s in zip(features, owned, strict=True)]
         return np.stack([s.cpu().numpy() for s in sums])
 
+    @property
+    def network(self) -> torch.nn.Module:
+        """The PyTorch network, up to the last layer asked for."""
+        return self._model
+
+    @property
+    def stack(self) -> torch.nn.ModuleList:
+        """The network's layers, in order, up to the last one asked for."""
+        return self._blocks
+
+    @property
+    def vocabulary(self) -> Tokens:
+        """How the network writes a protein."""
+        return self._tokens
+
+    @property
+    def chosen_layers(self) -> tuple[int, ...]:
+        """Those of the features, side by side in this order."""
+        return self._chosen
+
+    @property
+    def device(self) -> str:
+        """Where the network is, as PyTorch names it."""
+        return str(self._device)
+
+    def features(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Features of a batch of token ids and an attention mask, both (n, tokens): (n, tokens, dimension) float32.
+
+        Those of fixed tokens and of padding are among them. Gradients are kept unless the caller turns them off.
+        """
+        import torch
+
+        states = self._run(ids, mask)
+        return torch.cat([states[layer].float() for layer in self._chosen], dim=-1)
+
     def _features(self, windows: list[str]) -> torch.Tensor:
         """Features of all tokens, (n, special + longest, dimension) float32, on the device.
 
@@ -229,21 +264,18 @@ class TransformerEncoder(ResidueEncoder):
         import torch
 
         ids, mask = self._tokens.batch(windows)
-        states = self._run(torch.from_numpy(ids).to(self._device), torch.from_numpy(mask).to(self._device))
-        features = torch.cat([states[layer].float() for layer in self._chosen], dim=-1)
+        with torch.inference_mode():
+            features = self.features(torch.from_numpy(ids).to(self._device), torch.from_numpy(mask).to(self._device))
         if self.precision == "f16" and not bool(torch.isfinite(features).all()):
             raise InputError(f"{self.name}: its numbers do not fit into f16; use precision bf16 or f32")
         return features
 
     def _run(self, ids: torch.Tensor, mask: torch.Tensor) -> dict[int, torch.Tensor]:
         """States of the chosen layers, each (n, tokens, width), of a batch of token ids (n, tokens)."""
-        import torch
-
         self._kept.clear()
         try:
-            with torch.inference_mode():
-                # A mask is given even without padding: ESM scales its embeddings by what it says.
-                output = self._model(input_ids=ids, attention_mask=mask)
+            # A mask is given even without padding: ESM scales its embeddings by what it says.
+            output = self._model(input_ids=ids, attention_mask=mask)
             self._kept[self.layers] = output.last_hidden_state
         except _LayerReached:
             pass

@@ -1,7 +1,7 @@
-"""Fine-tuning of a whole student on a task, beside the probes that leave it as it is.
+"""Fine-tuning of a whole student, or of an encoder of transformers, on a task, beside probes that leave it as it is.
 
 :func:`finetune` trains and scores on one published task, :func:`load_finetuned` opens a model that was saved; using a
-saved model needs no PyTorch. ``docs/fine-tuning.md`` says how, and what it brought.
+saved student needs no PyTorch. ``docs/fine-tuning.md`` says how, and what it brought.
 """
 
 from __future__ import annotations

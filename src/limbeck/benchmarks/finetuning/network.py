@@ -1,6 +1,6 @@
-"""A student with a linear head on its vectors, and low-rank changes of its matrices (LoRA; Hu et al. 2021,
+"""A network with a linear head on its vectors; and a student's low-rank changes of its matrices (LoRA; Hu et al. 2021,
 arXiv:2106.09685), or one such change that all blocks share and a prompt (after eP-ALM; Shukor et al. 2023,
-arXiv:2303.11403).
+arXiv:2303.11403). Those of other encoders are in :mod:`limbeck.benchmarks.finetuning.teachers`.
 
 The adapters are written here and not taken from ``peft``: a student's block multiplies by ``out.weight`` itself,
 without a call of the module, so a wrapped ``out`` would give its old weights, and the adapter would silently do
@@ -17,31 +17,48 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from limbeck.benchmarks.finetuning.examples import Batch
 from limbeck.distillation.network import Block, Student
 
-__all__ = ["Tuned", "adapt", "merged", "prompt"]
+__all__ = ["Body", "LowRank", "StudentBody", "Tuned", "adapt", "merged", "prompt"]
 
 SCALE = 2.0
 """What a low-rank change is multiplied by: alpha / rank of the paper."""
 
 
-class LowRankLinear(nn.Module):
-    """A frozen linear map and a change of low rank, zero at first."""
+class LowRank(nn.Module):
+    """A linear map of low rank, zero at first: (..., inputs) to (..., outputs).
 
-    def __init__(self, base: nn.Linear, rank: int) -> None:
+    Its numbers are float32; it computes in the precision of what it is given, as the map beside it does.
+    """
+
+    def __init__(self, inputs: int, outputs: int, rank: int) -> None:
         super().__init__()
-        self.base = base
-        self.down = nn.Linear(base.in_features, rank, bias=False)
-        self.up = nn.Linear(rank, base.out_features, bias=False)
+        self.down, self.up = nn.Linear(inputs, rank, bias=False), nn.Linear(rank, outputs, bias=False)
         nn.init.zeros_(self.up.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.base(x) + SCALE * self.up(self.down(x))
+        return SCALE * F.linear(F.linear(x, self.down.weight.to(x.dtype)), self.up.weight.to(x.dtype))
+
+    def matrix(self) -> Tensor:
+        """(outputs, inputs)"""
+        return SCALE * self.up.weight @ self.down.weight
+
+
+class LowRankLinear(nn.Module):
+    """A frozen linear map and a change of low rank."""
+
+    def __init__(self, base: nn.Linear, rank: int) -> None:
+        super().__init__()
+        self.base, self.change = base, LowRank(base.in_features, base.out_features, rank)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.base(x) + self.change(x)
 
     def merged(self) -> nn.Linear:
         result = copy.deepcopy(self.base)
         with torch.no_grad():
-            result.weight += SCALE * self.up.weight @ self.down.weight
+            result.weight += self.change.matrix()
         return result
 
 
@@ -86,18 +103,6 @@ class LowRankBlock(nn.Module):
         return result
 
 
-class SharedMap(nn.Module):
-    """A linear map of low rank, zero at first, for what every block adds."""
-
-    def __init__(self, width: int, rank: int) -> None:
-        super().__init__()
-        self.down, self.up = nn.Linear(width, rank, bias=False), nn.Linear(rank, width, bias=False)
-        nn.init.zeros_(self.up.weight)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return SCALE * self.up(self.down(x))
-
-
 class PromptedBlock(nn.Module):
     """A frozen block of which what it adds is added once more through a map that all blocks share, with a vector of
     its own.
@@ -107,7 +112,7 @@ class PromptedBlock(nn.Module):
     every residue. So the result is a plain block again (:meth:`merged`).
     """
 
-    def __init__(self, block: Block, shared: SharedMap) -> None:
+    def __init__(self, block: Block, shared: LowRank) -> None:
         super().__init__()
         self.block, self.shared = block, shared
         self.prompt = nn.Parameter(torch.zeros(block.out.out_features))
@@ -120,7 +125,7 @@ class PromptedBlock(nn.Module):
     def merged(self) -> Block:
         result: Block = copy.deepcopy(self.block)
         with torch.no_grad():
-            out, change = self.block.out, SCALE * self.shared.up.weight @ self.shared.down.weight
+            out, change = self.block.out, self.shared.matrix()
             result.out.weight.add_(change @ out.weight)
             result.out.bias.add_(change @ out.bias + self.prompt)
         return result
@@ -129,7 +134,7 @@ class PromptedBlock(nn.Module):
 def prompt(student: Student, rank: int) -> Student:
     """Freeze a student and give it a prompt and a shared map, in place."""
     student.requires_grad_(False)
-    shared = SharedMap(student.config.width, rank)
+    shared = LowRank(student.config.width, student.config.width, rank)
     student.blocks = nn.ModuleList([PromptedBlock(block, shared) for block in _blocks(student)])
     return student
 
@@ -162,44 +167,77 @@ def merged(student: Student) -> Student:
     return result.requires_grad_(True)
 
 
-class Tuned(nn.Module):
-    """A student's protein or residue vectors, standardised by fixed numbers, under a linear head.
+class Body(nn.Module):
+    """A network that gives vectors of residues and of proteins; what needs no gradient stays as it is."""
+
+    width: int
+    """Numbers of a vector."""
+
+    def residues(self, batch: Batch) -> Tensor:
+        """Vectors of all positions: (windows, tokens, width) float32."""
+        raise NotImplementedError
+
+    def proteins(self, batch: Batch) -> Tensor:
+        """(proteins, width) float32: the mean over each protein's residues."""
+        sums, counts = (self.residues(batch) * batch.owned).sum(1), batch.owned.sum(1)
+        if len(sums) > len(batch.places):
+            sums, counts = (
+                t.new_zeros(len(batch.places), t.shape[1]).index_add(0, batch.proteins, t) for t in (sums, counts)
+            )
+        return sums / counts
+
+
+class StudentBody(Body):
+    """A student, with adapters or a prompt or without.
 
     Args:
         student: whose parameters that need no gradient stay as they are.
-        pooling: ``"combined"``, ``"mean"``, or ``"residues"``: no pooling.
+        combined: whether its protein vectors come from its centre and projection; else they are the mean.
+    """
+
+    def __init__(self, student: Student, combined: bool) -> None:
+        super().__init__()
+        self.student, self.combined, self.width = student, combined, student.config.width
+        for module in (student.profile, *(() if combined else (student.contexts, student.project))):
+            module.requires_grad_(False)
+
+    def residues(self, batch: Batch) -> Tensor:
+        return self.student.residues(batch.ids, batch.owned).float()
+
+    def proteins(self, batch: Batch) -> Tensor:
+        if not self.combined:
+            return super().proteins(batch)
+        vectors: Tensor = self.student(batch.ids, batch.owned).vectors
+        return vectors.float()
+
+
+class Tuned(nn.Module):
+    """A network's protein or residue vectors, standardised by fixed numbers, under a linear head.
+
+    Args:
+        body: the network.
         outputs: of the head.
     """
 
     mean: Tensor
     spread: Tensor
 
-    def __init__(self, student: Student, pooling: str, outputs: int) -> None:
+    def __init__(self, body: Body, outputs: int) -> None:
         super().__init__()
-        self.student, self.pooling = student, pooling
-        self.head = nn.Linear(student.config.width, outputs)
-        self.register_buffer("mean", torch.zeros(student.config.width))
-        self.register_buffer("spread", torch.ones(student.config.width))
-        unused = [student.profile, *([] if pooling == "combined" else [student.contexts, student.project])]
-        for module in unused:
-            module.requires_grad_(False)
+        self.body = body
+        self.head = nn.Linear(body.width, outputs)
+        self.register_buffer("mean", torch.zeros(body.width))
+        self.register_buffer("spread", torch.ones(body.width))
 
-    def vectors(self, ids: Tensor, mask: Tensor, rows: Tensor | None = None) -> Tensor:
-        """(proteins, width) of ids (proteins, length) under a 0/1 mask (proteins, length, 1).
+    def vectors(self, batch: Batch) -> Tensor:
+        """(proteins, width), or of the residues that a batch of a residue task looks at: (residues, width)."""
+        if batch.rows is None:
+            return self.body.proteins(batch)
+        return self.body.residues(batch).flatten(0, 1)[batch.rows]
 
-        With ``rows``, indices into all positions one protein behind the other: the vectors of these residues.
-        """
-        if self.pooling == "combined":
-            vectors: Tensor = self.student(ids, mask).vectors
-            return vectors.float()
-        features = self.student.residues(ids, mask).float()
-        if rows is not None:
-            return features.flatten(0, 1)[rows]
-        return (features * mask).sum(1) / mask.sum(1)
-
-    def forward(self, ids: Tensor, mask: Tensor, rows: Tensor | None = None) -> Tensor:
-        """Scores (proteins or residues, outputs); arguments as for :meth:`vectors`."""
-        return self.scores(self.vectors(ids, mask, rows))
+    def forward(self, batch: Batch) -> Tensor:
+        """Scores (proteins or residues, outputs)."""
+        return self.scores(self.vectors(batch))
 
     def scores(self, vectors: Tensor) -> Tensor:
         """Of vectors (n, width): (n, outputs)."""
@@ -207,5 +245,5 @@ class Tuned(nn.Module):
 
     @property
     def trainable(self) -> int:
-        """Numbers of the student that learn."""
-        return sum(p.numel() for p in self.student.parameters() if p.requires_grad)
+        """Numbers of the network that learn, the head's aside."""
+        return sum(p.numel() for p in self.body.parameters() if p.requires_grad)

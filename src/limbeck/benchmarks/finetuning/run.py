@@ -1,10 +1,8 @@
-"""A task's result with a fine-tuned student, in the form that :func:`limbeck.benchmarks.score` gives."""
+"""A task's result with a fine-tuned encoder, in the form that :func:`limbeck.benchmarks.score` gives."""
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
-import json
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -21,13 +19,14 @@ from limbeck.benchmarks.finetuning.saved import FineTuned
 from limbeck.benchmarks.finetuning.settings import Settings
 from limbeck.benchmarks.protocol import Labels, Outcome
 from limbeck.benchmarks.task import Parts, Task
-from limbeck.encoders.student import DEFAULT_NAME, FAMILY, RANDOM_NAME, Weights, random_student, student_files
+from limbeck.encoders.student import DEFAULT_NAME
 from limbeck.errors import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from limbeck.benchmarks.finetuning.examples import Examples
+    from limbeck.benchmarks.finetuning.bases import Base
+    from limbeck.benchmarks.finetuning.examples import Examples, Reading
     from limbeck.benchmarks.finetuning.network import Tuned
 
 __all__ = ["FineTuning", "finetune", "finetune_tasks"]
@@ -48,7 +47,7 @@ class FineTuning:
 
     Attributes:
         result: in the form of :func:`limbeck.benchmarks.score` for a task, and ``parameters`` and ``trainable``: the
-            student's numbers, and those of them that were learned.
+            encoder's numbers, and those that were learned, the head's aside: of them, or of adapters beside them.
         models: one for each seed.
     """
 
@@ -60,51 +59,47 @@ def finetune(
     task: Task,
     parts: Parts,
     *,
-    student: str = DEFAULT_NAME,
+    encoder: str = DEFAULT_NAME,
+    layer: int | str | Sequence[int] | None = None,
     settings: Settings | None = None,
     seeds: Sequence[int] = (0, 1),
     residues: int | None = None,
     say: Callable[[str], None] | None = None,
 ) -> FineTuning:
-    """Fine-tune a student on a task: weights from ``fit``, stopping by ``choose``, the score from ``score``.
+    """Fine-tune an encoder on a task: weights from ``fit``, stopping by ``choose``, the score from ``score``.
 
     Args:
         task: of whole proteins or of residues.
         parts: its proteins.
-        student: a student's folder, the name of one in the package, or ``random-student``.
+        encoder: a student (its folder, the name of one in the package, or ``random-student``), or a name or folder of
+            one that runs through ``transformers``. Its vectors, pooling and windows are those of :func:`limbeck.load`.
+        layer: of an encoder of transformers, as :func:`limbeck.load` takes it; by default its last.
         settings: how; by default LoRA.
         seeds: one model each; a head alone needs a single one, since nothing is drawn.
         residues: residue tasks: about so many of each part are looked at, the same as by the probe; all by default.
         say: is told what goes on, line by line.
 
     Raises:
-        InputError: if PyTorch is missing, ``student`` is none, the task is one of pairs, a part is empty or has
-            nothing in common with ``fit`` to be right about, or the loss is no number.
+        InputError: if PyTorch is missing, ``encoder`` has no network to fine-tune, the task is one of pairs, a part is
+            empty or has nothing in common with ``fit`` to be right about, or the loss is no number.
     """
-    if importlib.util.find_spec("torch") is None:
-        raise InputError("fine-tuning needs PyTorch; pip install 'limbeck[train]'")
     settings = settings or Settings()
     started = time.monotonic()
     goal = _Goal.of(task, parts, residues)
-    config, weights = _opened(student)
+    base = _opened(encoder, layer)
     # A head is solved: there is nothing to draw.
     seeds = list(seeds)[:1] if settings.method == "head" else list(seeds)
-    runs = [_run(goal, config, weights, settings, seed, say) for seed in seeds]
+    runs = [_run(goal, base, settings, seed, say) for seed in seeds]
     labels = goal.labels
     outcome = Outcome(
         scores=[run.scores for run in runs],
-        chosen=_chosen(student, settings, runs, seeds),
+        chosen=_chosen(base, settings, runs, seeds),
         valid=float(np.mean([run.valid for run in runs])),
         tried=1,
     )
     result = protocol.result_of(task, parts, labels, outcome, settings.method, task.primary, started)
-    result |= {"parameters": sum(int(value.size) for value in weights.values()), "trainable": runs[0].trainable}
-    about = {"task": task.name, "question": task.question, "citation": task.citation, "student": student}
-    models = [
-        _model(run, goal, config, {**about, "settings": asdict(settings), "seed": seed, "valid": run.valid})
-        for run, seed in zip(runs, seeds, strict=True)
-    ]
-    return FineTuning(result, models)
+    result |= {"parameters": base.parameters, "trainable": runs[0].trainable}
+    return FineTuning(result, [run.model for run in runs])
 
 
 def finetune_tasks(
@@ -113,7 +108,8 @@ def finetune_tasks(
     scale: str,
     split: str = "test",
     *,
-    student: str = DEFAULT_NAME,
+    encoder: str = DEFAULT_NAME,
+    layer: int | str | Sequence[int] | None = None,
     settings: Settings | None = None,
     seeds: Sequence[int] = (0, 1),
     cache: Path | None = None,
@@ -129,17 +125,24 @@ def finetune_tasks(
     """
     settings = settings or Settings()
     results: dict[str, Any] = {}
+    digest = _opened(encoder, layer).digest
     for task in (t for t in tasks if scale in t.sizes and t.kind != "pairs"):
         parts = task.parts(place(task), scale, split)
 
         def compute(task: Task = task, parts: Parts = parts) -> dict[str, Any]:
             found = finetune(
-                task, parts, student=student, settings=settings, seeds=seeds, residues=task.sizes[scale].residues
+                task,
+                parts,
+                encoder=encoder,
+                layer=layer,
+                settings=settings,
+                seeds=seeds,
+                residues=task.sizes[scale].residues,
             )
             return found.result
 
         key = f"fine-tuned {VERSION} {protocol.PROTOCOL} {settings} {tuple(seeds)} {task.name} {task.metrics}"
-        key += f" {task.sizes[scale]} {parts.digest} {_digest(student)}"
+        key += f" {task.sizes[scale]} {parts.digest} {digest}"
         results[task.name] = scored = kept_json(cache, key, compute)
         if log:
             low, high = scored["interval"]
@@ -193,8 +196,8 @@ class _Goal:
                 raise InputError(f"{text}, so none can be learned; take a larger scale")
         return cls(task, parts, labels, [names[i] for i in seen], seen, rows)
 
-    def examples(self, part: str) -> Examples:
-        """Proteins and targets of a part; classes as outputs, values standardised."""
+    def examples(self, part: str, reading: Reading) -> Examples:
+        """Proteins and targets of a part, for a network that reads so; classes as outputs, values standardised."""
         import torch
 
         from limbeck.benchmarks.finetuning.examples import Examples
@@ -210,7 +213,7 @@ class _Goal:
             output[self.columns] = np.arange(len(self.columns))
             targets = torch.from_numpy(output[labels])
         index = ("fit", "choose", "score").index(part)
-        return Examples(items.sequences, targets, None if self.rows is None else self.rows[index])
+        return Examples(items.sequences, targets, None if self.rows is None else self.rows[index], reading)
 
     def wide(self, scores: Tensor) -> Floats:
         """Scores (n, outputs) as a metric takes them, (n, classes): values, probabilities of labels, logits."""
@@ -237,30 +240,23 @@ class _Run:
     epoch: int
     epochs: list[float]
     trainable: int
-    network: Tuned
+    model: FineTuned
 
 
-def _run(goal: _Goal, config: dict[str, Any], weights: Weights, settings: Settings, seed: int, say: Any) -> _Run:
+def _run(goal: _Goal, base: Base, settings: Settings, seed: int, say: Any) -> _Run:
     import torch
 
-    from limbeck.benchmarks.finetuning.network import Tuned, adapt, prompt
+    from limbeck.benchmarks.finetuning.network import Tuned
     from limbeck.benchmarks.finetuning.training import frozen, scored, solve_head, train
-    from limbeck.distillation.start import network_of
     from limbeck.encoders.transformer import resolve_device
 
     kind = goal.task.kind
-    fit, choose, score = (goal.examples(part) for part in ("fit", "choose", "score"))
+    fit, choose, score = (goal.examples(part, base.reading) for part in ("fit", "choose", "score"))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        student = network_of(str(config["name"]), config, weights)
-        if settings.method in {"lora", "prompt"}:
-            (adapt if settings.method == "lora" else prompt)(student, settings.rank)
-        else:
-            student.requires_grad_(settings.method == "full")
-        pooling = "residues" if kind == "residues" else str(config["pooling"])
-        network = Tuned(student, pooling, len(goal.columns)).to(resolve_device(settings.device))
+        body = base.body(settings, residues=kind == "residues")
+        network = Tuned(body, len(goal.columns)).to(resolve_device(settings.device))
     vectors = [frozen(network, examples, settings) for examples in (fit, choose)]
-    network.cpu()
     start, head = solve_head(
         network,
         kind,
@@ -272,15 +268,18 @@ def _run(goal: _Goal, config: dict[str, Any], weights: Weights, settings: Settin
     if settings.method != "head":
         course = train(network, kind, fit, choose, goal.valid, start, settings, seed)
         valid, epoch, epochs = course.valid, course.epoch, course.epochs
-    network.to(resolve_device(settings.device))
     scores = goal.wide(scored(network, score, settings))
     if say:
         say(f"    seed {seed}: validation {' '.join(f'{v:.3f}' for v in epochs)}; epoch {epoch} kept")
-    return _Run(scores, valid, head, epoch, epochs, network.trainable, network.cpu())
+    trainable = network.trainable
+    about: dict[str, Any] = {"task": goal.task.name, "question": goal.task.question, "citation": goal.task.citation}
+    about |= {"encoder": base.features["features"], "settings": asdict(settings), "seed": seed, "valid": valid}
+    # A network may be large: of each seed only what it learned is kept.
+    return _Run(scores, valid, head, epoch, epochs, trainable, _model(network.cpu(), goal, base, settings, about))
 
 
-def _chosen(student: str, settings: Settings, runs: Sequence[_Run], seeds: Sequence[int]) -> dict[str, Any]:
-    chosen: dict[str, Any] = {"features": student, "seeds": list(seeds), **runs[0].head}
+def _chosen(base: Base, settings: Settings, runs: Sequence[_Run], seeds: Sequence[int]) -> dict[str, Any]:
+    chosen: dict[str, Any] = {**base.features, "seeds": list(seeds), **runs[0].head}
     if settings.method == "head":
         return chosen
     chosen |= {"learning_rate": settings.peak, "epochs": [run.epoch for run in runs]}
@@ -288,44 +287,28 @@ def _chosen(student: str, settings: Settings, runs: Sequence[_Run], seeds: Seque
     return chosen | ({"rank": settings.rank} if settings.method in {"lora", "prompt"} else {})
 
 
-def _model(run: _Run, goal: _Goal, config: dict[str, Any], about: dict[str, Any]) -> FineTuned:
+def _model(network: Tuned, goal: _Goal, base: Base, settings: Settings, about: dict[str, Any]) -> FineTuned:
     """The head takes vectors as the encoder gives them, and gives values in the assay's own unit."""
-    from limbeck.benchmarks.finetuning.network import merged
-
-    network = run.network
-    student = merged(network.student)
     weight = (network.head.weight / network.spread).detach().double().numpy().T
     bias = network.head.bias.detach().double().numpy() - network.mean.double().numpy() @ weight
     if goal.task.kind == "values":
         weight, bias = weight * goal.spread, bias * goal.spread + goal.centre
-    name = f"{config.get('name', about['student'])}, fine-tuned on {goal.task.name}"
-    tuned = {**config, "name": name, "nested_dimensions": [int(config["limbeck"]["width"])]}
+    config, weights = base.kept(network.body, settings, goal.task.name)
     return FineTuned(
-        {key: value for key, value in tuned.items() if key != "auto_map"},
-        {key: value.detach().numpy() for key, value in student.state_dict().items()},
+        config,
+        weights,
         goal.task.kind,
         goal.names,
         weight.astype(np.float32),
         bias.astype(np.float32),
         about,
+        device=settings.device,
     )
 
 
-def _opened(name: str) -> tuple[dict[str, Any], Weights]:
-    """Configuration and weights, float32."""
-    if not FAMILY.recognises(name):
-        text = f"{name} is no student of limbeck, and only those are fine-tuned"
-        raise InputError(f"{text}; give {DEFAULT_NAME} or a student's folder")
-    if name != RANDOM_NAME:
-        return student_files(name)
-    config, _ = student_files(DEFAULT_NAME)
-    return {**config, "name": name, "license": "CC0-1.0", "version": "1"}, random_student()._weights
+def _opened(encoder: str, layer: int | str | Sequence[int] | None) -> Base:
+    if importlib.util.find_spec("torch") is None:
+        raise InputError("fine-tuning needs PyTorch; pip install 'limbeck[train]'")
+    from limbeck.benchmarks.finetuning.bases import opened
 
-
-def _digest(student: str) -> str:
-    config, weights = _opened(student)
-    text = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
-    for key in sorted(weights):
-        text.update(key.encode())
-        text.update(np.ascontiguousarray(weights[key]).data)
-    return text.hexdigest()
+    return opened(encoder, layer)

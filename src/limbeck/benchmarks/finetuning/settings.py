@@ -9,14 +9,14 @@ from limbeck.errors import InputError
 __all__ = ["METHODS", "Settings"]
 
 METHODS = ("head", "prompt", "lora", "full")
-"""What learns: a linear head on the frozen student; a vector for each block, one low-rank change for all and a head;
+"""What learns: a linear head on the frozen network; a vector for each layer, one low-rank change for all and a head;
 low-rank changes of all its matrices and a head; all of it."""
 LEARNING_RATES = {"head": 0.0, "prompt": 1e-3, "lora": 1e-3, "full": 1e-4}
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How a student is fine-tuned.
+    """How an encoder is fine-tuned.
 
     Attributes:
         method: one of :data:`METHODS`.
@@ -31,7 +31,8 @@ class Settings:
         largest_gradient: norm above which the gradient is scaled down to it.
         rank: of the changes that ``prompt`` and ``lora`` learn.
         device: ``cpu``, ``cuda``, ``cuda:1``, ``mps`` or ``auto``.
-        precision: ``bf16``, ``f32``, or ``auto``: bf16 where the device multiplies matrices of it.
+        precision: ``bf16``, ``f32``, or ``auto``: bf16 where the device multiplies matrices of it. What learns is
+            float32 in any case; the frozen weights of an encoder that is no student are held in this precision.
     """
 
     method: str = "lora"

@@ -1,7 +1,7 @@
-"""Training: first the head alone, solved on frozen vectors, then the student with it.
+"""Training: first the head alone, solved on frozen vectors, then the network with it.
 
-A head that is still random would send its noise through the student (Kumar et al. 2022, arXiv:2202.10054), and that
-start is also the answer where the student has nothing to gain: no epoch is kept that validation does not prefer.
+A head that is still random would send its noise through the network (Kumar et al. 2022, arXiv:2202.10054), and that
+start is also the answer where the network has nothing to gain: no epoch is kept that validation does not prefer.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from limbeck.benchmarks.finetuning.examples import Batch, Examples
+from limbeck.benchmarks.finetuning.examples import Examples
 from limbeck.benchmarks.finetuning.network import Tuned
 from limbeck.benchmarks.finetuning.settings import Settings
 from limbeck.benchmarks.mlp import spread_of
@@ -64,7 +64,7 @@ def _each(network: Tuned, examples: Examples, settings: Settings, what: Callable
     result: Tensor | None = None
     for batch in examples.batches(settings.batch, settings.tokens):
         with _autocast(settings):
-            found = what(*_inputs(batch, settings)).float().cpu()
+            found = what(batch.to(resolve_device(settings.device))).float().cpu()
         if result is None:
             result = torch.zeros(len(examples.targets), found.shape[1])
         result[torch.from_numpy(batch.places)] = found
@@ -73,18 +73,13 @@ def _each(network: Tuned, examples: Examples, settings: Settings, what: Callable
 
 
 def frozen(network: Tuned, examples: Examples, settings: Settings) -> Tensor:
-    """Vectors of all examples as the student is, (n, width)."""
+    """Vectors of all examples as the network is, (n, width)."""
     return _each(network, examples, settings, network.vectors)
 
 
 def scored(network: Tuned, examples: Examples, settings: Settings) -> Tensor:
     """Scores of all examples, (n, outputs)."""
     return _each(network, examples, settings, network)
-
-
-def _inputs(batch: Batch, settings: Settings) -> tuple[Tensor | None, ...]:
-    device = resolve_device(settings.device)
-    return tuple(None if t is None else t.to(device) for t in (batch.ids, batch.mask, batch.rows))
 
 
 def _autocast(settings: Settings) -> Any:
@@ -95,10 +90,10 @@ def _autocast(settings: Settings) -> Any:
 def solve_head(
     network: Tuned, kind: str, fit: tuple[Tensor, Tensor], choose: tuple[Tensor, Tensor], valid: Valid
 ) -> tuple[float, dict[str, Any]]:
-    """Give the network the linear head of the smallest loss on validation; the student is not looked at.
+    """Give the network the linear head of the smallest loss on validation; the rest is not looked at.
 
     The loss chooses, not the score: a head of which only the score counts may be as sure of itself as it likes, and
-    then has nothing to teach the student.
+    then has nothing to teach the network.
 
     Args:
         network: its head, ``mean`` and ``spread`` are set.
@@ -168,7 +163,8 @@ def train(
         InputError: if the loss is no number.
     """
     random = np.random.default_rng(seed)
-    network.to(resolve_device(settings.device))
+    device = resolve_device(settings.device)
+    network.to(device)
     groups = _groups(network, settings)
     optimiser = torch.optim.AdamW(groups)
     peaks = [group["lr"] for group in groups]
@@ -182,7 +178,7 @@ def train(
                 group["lr"] = peak * _share(steps / total)
             optimiser.zero_grad()
             with _autocast(settings):
-                scores = network(*_inputs(batch, settings))
+                scores = network(batch.to(device))
             loss = loss_of(kind, scores.float(), fit.targets[torch.from_numpy(batch.places)].to(scores.device))
             steps += 1
             if not torch.isfinite(loss):
@@ -210,7 +206,7 @@ def _share(done: float) -> float:
 
 
 def _groups(network: Tuned, settings: Settings) -> list[dict[str, Any]]:
-    learning = [p for p in network.student.parameters() if p.requires_grad]
+    learning = [p for p in network.body.parameters() if p.requires_grad]
     decay = settings.weight_decay
     return [
         {"params": [p for p in learning if p.ndim > 1], "lr": settings.peak, "weight_decay": decay},
