@@ -162,6 +162,20 @@ def test_fine_tuning_learns_what_the_head_alone_cannot(student: str) -> None:
     assert found["full"] > found["head"] + 0.1
 
 
+@pytest.mark.parametrize("loss", ["pairwise", "listwise"])
+def test_a_ranking_loss_learns_the_order_and_speaks_in_the_units_of_the_values(student: str, loss: str) -> None:
+    settings = Settings(method="full", epochs=8, patience=8, batch=32, learning_rate=1e-2, loss=loss, precision="f32")
+    fit = parts("values").fit
+    # Chosen by what it learns from, so that some epoch is kept.
+    found = finetune(TASKS["values"], Parts(fit, fit, fit), encoder=student, settings=settings, seeds=(0,))
+    start, *later = found.result["chosen"]["validation"][0]
+    assert max(later) > start + 0.05
+    predicted, truth = found.models[0].predict(fit.sequences), np.asarray(fit.labels, float)
+    slope, level = np.polyfit(predicted, truth, 1)
+    assert slope == pytest.approx(1, abs=0.02)
+    assert level == pytest.approx(0, abs=0.02 * np.abs(truth).max())
+
+
 def test_a_prompt_learns_and_leaves_frozen_weights_as_they_are(student: str) -> None:
     settings = Settings(method="prompt", learning_rate=3e-2, precision="f32", **QUICK)
     three = Parts(*(after("ADGKNRTW", proteins(n, seed)[0]) for seed, n in enumerate((48, 12, 16))))
@@ -329,7 +343,12 @@ def test_a_loss_that_is_no_number_names_the_step(student: str) -> None:
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"method": "half"}, "no way 'half'"), ({"rank": 0}, "rank"), ({"learning_rate": -1.0}, "at least 0")],
+    [
+        ({"method": "half"}, "no way 'half'"),
+        ({"rank": 0}, "rank"),
+        ({"learning_rate": -1.0}, "at least 0"),
+        ({"loss": "hinge"}, "no loss 'hinge'"),
+    ],
 )
 def test_settings_that_cannot_be(options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):

@@ -31,10 +31,10 @@ from limbeck.landscapes.networks import (  # noqa: E402
     training,
 )
 from limbeck.landscapes.networks.convolutions import ConvolutionalNetwork  # noqa: E402
-from limbeck.landscapes.networks.losses import LOSSES  # noqa: E402
 from limbeck.landscapes.networks.residues import RESIDUES, encode  # noqa: E402
 from limbeck.landscapes.networks.training import Settings, rows_of_step, steps_of  # noqa: E402
 from limbeck.landscapes.networks.windows import Windows, offsets  # noqa: E402
+from limbeck.losses import LOSSES  # noqa: E402
 
 ALPHABET = RESIDUES + "X-"
 SMALL = {"channels": (8,), "kernels": (3,), "batch_size": 8, "epochs": 4, "device": "cpu"}

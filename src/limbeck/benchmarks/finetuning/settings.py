@@ -11,6 +11,7 @@ __all__ = ["METHODS", "Settings"]
 METHODS = ("head", "prompt", "lora", "full")
 """What learns: a linear head on the frozen network; a vector for each layer, one low-rank change for all and a head;
 low-rank changes of all its matrices and a head; all of it."""
+LOSSES = ("squared", "pairwise", "listwise")
 LEARNING_RATES = {"head": 0.0, "prompt": 1e-3, "lora": 1e-3, "full": 1e-4}
 
 
@@ -30,6 +31,8 @@ class Settings:
         weight_decay: of matrices; decoupled, relative to the learning rate.
         largest_gradient: norm above which the gradient is scaled down to it.
         rank: of the changes that ``prompt`` and ``lora`` learn.
+        loss: of values: ``squared``, or ``pairwise`` or ``listwise``, which see the order of a step's proteins alone
+            (:mod:`limbeck.losses`). The head starts from the squared error.
         device: ``cpu``, ``cuda``, ``cuda:1``, ``mps`` or ``auto``.
         precision: ``bf16``, ``f32``, or ``auto``: bf16 where the device multiplies matrices of it. What learns is
             float32 in any case; the frozen weights of an encoder that is no student are held in this precision.
@@ -45,12 +48,15 @@ class Settings:
     weight_decay: float = 0.01
     largest_gradient: float = 1.0
     rank: int = 8
+    loss: str = "squared"
     device: str = "cpu"
     precision: str = "auto"
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise InputError(f"there is no way {self.method!r} to fine-tune; choose from: {', '.join(METHODS)}")
+        if self.loss not in LOSSES:
+            raise InputError(f"there is no loss {self.loss!r}; choose from: {', '.join(LOSSES)}")
         for name in ("epochs", "patience", "batch", "tokens", "rank"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} of fine-tuning must be at least 1, not {getattr(self, name)}")

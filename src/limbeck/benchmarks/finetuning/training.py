@@ -25,6 +25,7 @@ from limbeck.benchmarks.mlp import spread_of
 from limbeck.distillation.precision import resolve_precision
 from limbeck.encoders.transformer import resolve_device
 from limbeck.errors import InputError
+from limbeck.losses import LOSSES
 
 __all__ = ["Valid", "frozen", "loss_of", "scored", "solve_head", "train"]
 
@@ -36,6 +37,8 @@ STRENGTHS = tuple(10.0**k for k in range(0, -6, -1))
 """Penalties on the head's squared weights, strongest first: of equal scores the strongest wins."""
 ITERATIONS = 60
 WARM_UP = 0.1
+LEAST_SLOPE = 0.01
+"""In standard deviations of the targets for one of what a ranking network gives."""
 
 
 @dataclass(frozen=True)
@@ -179,7 +182,13 @@ def train(
             optimiser.zero_grad()
             with _autocast(settings):
                 scores = network(batch.to(device))
-            loss = loss_of(kind, scores.float(), fit.targets[torch.from_numpy(batch.places)].to(scores.device))
+            targets = fit.targets[torch.from_numpy(batch.places)].to(scores.device)
+            ranks = kind == "values" and settings.loss != "squared"
+            loss = (
+                LOSSES[settings.loss](scores[:, 0].float(), targets)
+                if ranks
+                else loss_of(kind, scores.float(), targets)
+            )
             steps += 1
             if not torch.isfinite(loss):
                 raise InputError(
@@ -195,7 +204,20 @@ def train(
         if epoch - chosen >= settings.patience:
             break
     network.load_state_dict(kept, strict=False)
+    if kind == "values" and settings.loss != "squared" and chosen:
+        _rescale(network, fit, settings)
     return Course(best, chosen, history, steps)
+
+
+@torch.no_grad()
+def _rescale(network: Tuned, fit: Examples, settings: Settings) -> None:
+    """Bring the scores of a network that was trained to rank to the targets' units, by a line that rises."""
+    found = scored(network, fit, settings)[:, 0]
+    centred = found - found.mean()
+    spread = float(centred.square().mean().sqrt()) or 1.0
+    slope = max(float((centred * fit.targets).mean()) / spread**2, LEAST_SLOPE / spread)
+    network.head.weight.mul_(slope)
+    network.head.bias.mul_(slope).add_(float(fit.targets.mean()) - slope * float(found.mean()))
 
 
 def _share(done: float) -> float:

@@ -21,7 +21,6 @@ from limbeck.errors import InputError
 from limbeck.landscapes.models.base import Data, Model, State, checked_data, hold_out
 from limbeck.landscapes.networks.convolutions import ConvolutionalNetwork
 from limbeck.landscapes.networks.cost import Estimate
-from limbeck.landscapes.networks.losses import check_loss
 from limbeck.landscapes.networks.published import PUBLISHED, settings
 from limbeck.landscapes.networks.recurrent import RecurrentNetwork
 from limbeck.landscapes.networks.residues import CATEGORIES, encode
@@ -36,6 +35,7 @@ from limbeck.landscapes.networks.training import (
     train,
 )
 from limbeck.landscapes.networks.windows import Batch, Windows
+from limbeck.losses import check_loss
 from limbeck.progress import Progress
 
 __all__ = ["BiLSTM", "CNNEnsemble", "DilatedCNN", "LinearMaxPoolCNN", "MaxPoolCNN", "NetworkModel"]
@@ -324,7 +324,7 @@ class MaxPoolCNN(_CNN):
         held_out: share of the rows that is not fitted to if ``fit`` is given no validation data.
         standardise: whether the scores are brought to mean 0 and standard deviation 1 for training.
         loss: ``"squared"``, or ``"pairwise"`` or ``"listwise"``, which see the order of a batch's scores alone
-            (:mod:`limbeck.landscapes.networks.losses`).
+            (:mod:`limbeck.losses`).
         random_state: seed of the weights, of the order of rows, and of what is held out.
         device: ``"cpu"``, ``"cuda"``, or ``"auto"`` for a GPU if there is one. On the CPU two fits with one
             ``random_state`` and one number of threads are the same.

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from limbeck.errors import InputError
 from limbeck.files import whole
-from limbeck.landscapes.networks.losses import LOSSES
+from limbeck.losses import LOSSES
 from limbeck.progress import Progress
 
 __all__ = [
@@ -72,7 +72,7 @@ class Settings:
             the best epoch; ``None`` to train to the end.
         largest_gradient: norm above which the gradient is scaled down to it; ``None`` for no limit.
         random_state: seed of the order of rows.
-        loss: one of :data:`limbeck.landscapes.networks.losses.LOSSES`, within a batch.
+        loss: one of :data:`limbeck.losses.LOSSES`, within a batch.
     """
 
     batch_size: int
