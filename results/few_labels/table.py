@@ -30,6 +30,7 @@ LADDER = (
     "ridge on limbeck-9m at mutations",
     "Gaussian process on limbeck-9m",
     "Gaussian process on limbeck-9m at mutations",
+    "in context",
 )
 """What `limbeck landscape` fits, and so can recommend."""
 DRAWN = {
@@ -39,6 +40,7 @@ DRAWN = {
     "Gaussian process on limbeck-9m at mutations": "tab:purple",
     "in-context linear regression on limbeck-9m": "tab:gray",
     "ridge on one-hot + zero-label homology": "tab:red",
+    "in context": "tab:green",
 }
 FLAT = {"zero-label homology": "tab:red", "zero-label limbeck-9m": "tab:olive"}
 
@@ -140,7 +142,8 @@ def _page(rows: list[dict[str, Any]], facts: list[dict[str, Any]]) -> str:
     lines = [
         "# Learning curves from few labels",
         "",
-        "Command: `python results/few_labels/run.py --data FOLDER --work FOLDER --relatives FASTA --unirep FILE`",
+        "Command: `python results/few_labels/run.py --data FOLDER --work FOLDER --relatives FASTA --unirep FILE "
+        "--in-context DIR`",
         "",
         f"{len(facts)} assays of single mutants, each of another protein; {count} random orders of each; 512 tested "
         "variants. Means over assays, and the 95 % interval of the mean over assays. A gain is that over tuned ridge "
