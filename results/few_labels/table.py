@@ -42,7 +42,7 @@ DRAWN = {
     "ridge on one-hot + zero-label homology": "tab:red",
     "in context": "tab:green",
 }
-FLAT = {"zero-label homology": "tab:red", "zero-label limbeck-9m": "tab:olive"}
+FLAT = {"in context, no label": "tab:green", "zero-label homology": "tab:red", "zero-label limbeck-9m": "tab:olive"}
 
 Scores = dict[str, dict[str, dict[str, dict[str, list[float]]]]]
 """By assay, number of labels and method: Spearman's correlation and NDCG of each order."""
@@ -181,7 +181,7 @@ def _page(rows: list[dict[str, Any]], facts: list[dict[str, Any]]) -> str:
 
 
 def _figure(rows: list[dict[str, Any]], path: Path, count: int) -> None:
-    figure, axes = plt.subplots(1, 2, figsize=(11, 4.6))
+    figure, axes = plt.subplots(1, 2, figsize=(11, 5.2))
     for axis, metric, label in zip(
         axes, ("spearman", "ndcg"), ("Spearman's correlation", "NDCG of the top 10 %"), strict=True
     ):
@@ -207,11 +207,11 @@ def _figure(rows: list[dict[str, Any]], path: Path, count: int) -> None:
         axis.set_xlabel("labelled variants")
         axis.set_ylabel(label)
         axis.spines[["top", "right"]].set_visible(False)
-    axes[0].legend(frameon=False, fontsize=8)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="lower center", ncols=3, frameon=False, fontsize=8)
     figure.suptitle(
         f"Mean over {count} assays of different proteins; band: 95 % interval of ridge on one-hot over assays",
         fontsize=10,
     )
-    figure.tight_layout()
+    figure.tight_layout(rect=(0, 0.16, 1, 1))
     figure.savefig(path, dpi=120)
     plt.close(figure)
