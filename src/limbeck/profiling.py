@@ -19,6 +19,7 @@ import numpy as np
 
 from limbeck.embedding.pipeline import Inputs, embed
 from limbeck.encoders.base import Encoder
+from limbeck.encoders.quantised import rounded
 from limbeck.encoders.student_graph import Operator, compile_graph
 from limbeck.residues import RESIDUES
 
@@ -26,6 +27,7 @@ __all__ = ["Measured", "Part", "SpeedProfile", "copy_rate", "product_rate", "pro
 
 PARTS = {
     "FullyConnected": "matrix products",
+    "FullyConnectedQuantizedLegacy": "matrix products",
     "Convolution": "convolutions",
     "MatMul": "sums over tiles and residues",
     "Subgraph": "additions and activations",
@@ -242,13 +244,10 @@ def product_rate(
     left = op.parameter([size, size], np.float32)
     factors = [left, op.constant(matrix)]
     if precision == "int8":
-        low, high = op.constant(np.float32(-1)), op.constant(np.float32(1))
-        factors = [
-            op.fake_quantize(f, low, high, low, high, levels) for f, levels in zip(factors, (256, 255), strict=True)
-        ]
+        factors = [rounded(factor, 1.0) for factor in factors]
     # What is read back is small; the product itself cannot be left out.
     model = ov.Model([op.reduce_max(op.matmul(*factors, False, False), 1)], [left], "product")
-    compiled = compile_graph(model, "f32" if precision == "int8" else precision, threads, measured=True)
+    compiled = compile_graph(model, precision, threads, measured=True)
     return 2 * size**3 / _least_seconds(lambda: compiled([matrix]), repeats, clock)
 
 

@@ -61,7 +61,9 @@ def add(verbs: Any) -> None:
     )
     group.add_argument("--pooling", metavar="P", help="how residues become one vector, where an encoder has a choice")
     group.add_argument(
-        "--precision", default="auto", help="auto, f32, bf16 or f16, where an encoder has it (default: auto)"
+        "--precision",
+        default="auto",
+        help="auto, f32, bf16, f16, or int8 (faster, a little less exact), where an encoder has it (default: auto)",
     )
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
 

@@ -69,7 +69,7 @@ def add(verbs: Any) -> None:
     group.add_argument("--layer", metavar="N[,N...]", type=layer, help="as for `limbeck embed`")
     group.add_argument("--dimension", metavar="N", type=int, help="as for `limbeck embed`")
     group.add_argument("--pooling", metavar="P", help="as for `limbeck embed`")
-    group.add_argument("--precision", help="auto, f32, bf16 or f16 (default: auto)")
+    group.add_argument("--precision", help="auto, f32, bf16, f16 or int8 (default: auto)")
     group.add_argument("--device", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
     group.add_argument("--threads", metavar="N", type=int, help="most processor threads (default: all)")
     group.add_argument("--sequence-column", metavar="NAME", help="column of a table that holds the sequences")

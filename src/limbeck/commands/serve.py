@@ -35,7 +35,7 @@ def add(verbs: Any) -> None:
         metavar="NAME",
         help="a name from `limbeck encoders`, a hub name, or the path of a model (default: limbeck's own)",
     )
-    parser.add_argument("--precision", default="auto", help="auto, f32, bf16 or f16, where an encoder has it")
+    parser.add_argument("--precision", default="auto", help="auto, f32, bf16, f16 or int8, where an encoder has it")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
     parser.add_argument("--threads", metavar="N", type=int, help="most processor threads (default: all)")
     parser.add_argument("--index", metavar="FOLDER", help="an index of that encoder's vectors, for /search")

@@ -38,7 +38,7 @@ def load(
             (``facebook/esm2_t6_8M_UR50D``); or the path of a folder or file of weights.
         layer: which layers to take. Layers count from 1; 0 is the input embedding where there is
             one, -1 the last; several, or ``"all"``, side by side. ``None`` is the encoder's default.
-        precision: ``"auto"``, or one the encoder computes in: ``"f32"``, ``"bf16"``, ...
+        precision: ``"auto"``, or one the encoder computes in: ``"f32"``, ``"bf16"``, ``"int8"``, ...
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
         pooling: how residues become one vector; ``None`` is the encoder's default.
         threads: most processor threads for a network on the CPU; ``None`` is the runtime's choice. PyTorch knows one

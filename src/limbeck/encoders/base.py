@@ -44,7 +44,7 @@ class Encoder(Protocol):
     """How residues become one vector: ``"mean"``, ``"sqrt-mean"``, ``"contexts"``, ``"combined"``,
     ``"counts"``."""
     precision: str
-    """Numeric mode of the computation: ``"f32"``, ``"bf16"``, ``"f16"``, ``"f64"``."""
+    """Numeric mode of the computation: ``"f32"``, ``"bf16"``, ``"f16"``, ``"f64"``, ``"int8"``."""
     fingerprint: str
     """SHA-256 (hex) over all that determines the vectors: weights, definition, layer, pooling. Not the precision."""
     max_length: int | None

@@ -136,7 +136,7 @@ def _load(name: str, options: Options) -> Encoder:
     sequences, license = given.pop("sequences", ""), given.pop("license", "unknown")
     if given or not path or not sequences:
         raise InputError(f"{name}: write it like {PREFIX}per-protein.h5?sequences=proteins.fasta&license=CC-BY-4.0")
-    options.check(name, precisions=("f16", "f32", "f64"))
+    options.check(name, precisions=("f16", "bf16", "f32", "f64", "int8"))
     encoder = StoredEncoder(Path(path), Path(sequences), license)
     if options.precision not in ("auto", encoder.precision):
         raise InputError(

@@ -23,12 +23,14 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from limbeck.encoders.base import OnBatch, ResidueEncoder
+from limbeck.encoders.quantised import Ranges
 from limbeck.encoders.registry import EncoderInfo, Family, Options, folder_config
 from limbeck.encoders.student_graph import (
     Operator,
     Weights,
     block_graph,
     cached_graph,
+    input_ranges,
     network_graph,
     pooling_graph,
     products_per_residue,
@@ -52,7 +54,7 @@ __all__ = [
 DEFAULT_NAME = "limbeck-9m"
 RANDOM_NAME = "random-student"
 POOLINGS = ("combined", "mean")
-PRECISIONS = ("f32", "bf16")
+PRECISIONS = ("f32", "bf16", "int8")
 DEFAULTS = Options()
 LENGTH_STEP = 16
 """Batches are padded to a multiple of this, so that few shapes occur and each is prepared once."""
@@ -68,12 +70,13 @@ class StudentEncoder(ResidueEncoder):
         options: ``pooling`` is ``"combined"`` (the square root of the mean context assignment, the mean of the residue
             vectors and the square root of the composition, projected together) or ``"mean"`` (mean of the residue
             vectors), by default what ``config`` says;
-            ``precision`` is ``"f32"``, ``"bf16"``, or ``"auto"``: bf16 where the processor multiplies bf16 matrices,
-            else f32; ``dimension`` is how many leading numbers of the protein vector to give, one of the
-            configuration's ``nested_dimensions``. Residue vectors are not nested, so there are none then.
+            ``precision`` is ``"f32"``, ``"bf16"``, ``"int8"`` (:mod:`limbeck.encoders.quantised`), or ``"auto"``: bf16
+            where the processor multiplies bf16 matrices, else f32; ``dimension`` is how many leading numbers of the
+            protein vector to give, one of the configuration's ``nested_dimensions``. Residue vectors are not nested, so
+            there are none then.
 
     Raises:
-        InputError: if the weights don't fit the configuration, or an option is unknown.
+        InputError: if the weights don't fit the configuration, an option is unknown, or the runtime has no int8 here.
     """
 
     def __init__(self, name: str, config: dict[str, Any], weights: Weights, options: Options = DEFAULTS) -> None:
@@ -93,7 +96,7 @@ class StudentEncoder(ResidueEncoder):
         self._states = int(shape["states"])
         self.dimension = _nested_dimension(name, config, self.pooling, options.dimension)
         self.parameters = sum(value.size for value in weights.values())
-        self.precision = _resolve_precision(options.precision)
+        self.precision = _resolve_precision(name, options.precision)
         self._threads = options.threads
         cut = self.dimension if self.dimension < self._width else None
         self.fingerprint = _fingerprint(shape, weights, self.pooling, cut)
@@ -235,11 +238,18 @@ class StudentEncoder(ResidueEncoder):
     def _graph(self, output: str) -> Any:
         if output.startswith("block "):
             block = int(output.removeprefix("block "))
-            return block_graph(self._weights, block, self._dilations[block])
+            return block_graph(self._weights, block, self._dilations[block], self._ranges)
         if output.endswith(" of the last block"):
-            return pooling_graph(self._weights, output.split(" ")[0])
-        # Sums of inputs would be rounded to bfloat16 once more.
-        return network_graph(self._weights, self._dilations, output, minimal=self.precision == "f32")
+            return pooling_graph(self._weights, output.split(" ")[0], self._ranges)
+        # Sums of inputs would be rounded to bfloat16, or int8, once more.
+        return network_graph(self._weights, self._dilations, output, self.precision == "f32", self._ranges)
+
+    @cached_property
+    def _ranges(self) -> Ranges | None:
+        """What the products' inputs are rounded within, in int8; only a graph that isn't in the cache needs it."""
+        if self.precision != "int8":
+            return None
+        return input_ranges(self._weights, self._dilations, self._threads)
 
     @cached_property
     def _models(self) -> dict[str, Any]:
@@ -316,12 +326,17 @@ def _stacked(values: list[NDArray[np.float32]]) -> tuple[NDArray[np.float32], ND
     return stacked, owned
 
 
-def _resolve_precision(precision: str) -> str:
-    if precision != "auto":
+def _resolve_precision(name: str, precision: str) -> str:
+    if precision in ("f32", "bf16"):
         return precision
     import openvino as ov
 
-    return "bf16" if "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
+    capabilities = ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    if precision == "int8":
+        if "INT8" not in capabilities:
+            raise InputError(f"{name}: OpenVINO has no int8 for this processor; choose from: auto, f32, bf16")
+        return precision
+    return "bf16" if "BF16" in capabilities else "f32"
 
 
 def _fingerprint(shape: dict[str, Any], weights: Weights, pooling: str, cut: int | None) -> str:

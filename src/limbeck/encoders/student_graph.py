@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from limbeck.encoders import graph_cache, minimal_filtering
-from limbeck.residues import PAD_ID
+from limbeck.encoders import graph_cache, minimal_filtering, quantised
+from limbeck.residues import PAD_ID, to_ids
 
 __all__ = [
     "Operator",
@@ -26,6 +26,7 @@ __all__ = [
     "block_graph",
     "cached_graph",
     "compile_graph",
+    "input_ranges",
     "network_graph",
     "pooling_graph",
     "products_per_residue",
@@ -38,11 +39,18 @@ PREPARED = "200"
 """How many operators the runtime keeps prepared for shapes that it has seen. Left alone it keeps so many that a run of
 263 shapes took 0.8 GB more."""
 
+GELU_LOWEST = -0.171
+"""A little less than any value of it."""
 
-def _linear(x: Any, weights: Weights, name: str) -> Any:
+
+def _linear(x: Any, weights: Weights, name: str, ranges: quantised.Ranges | None, lowest: float | None = None) -> Any:
     from openvino import opset13 as op
 
-    product = op.matmul(x, op.constant(weights[f"{name}.weight"]), False, True)
+    weight = weights[f"{name}.weight"]
+    if ranges is None:
+        product = op.matmul(x, op.constant(weight), False, True, name=name)
+    else:
+        product = quantised.linear(x, weight, ranges[name], lowest)
     return op.add(product, op.constant(weights[f"{name}.bias"]))
 
 
@@ -54,17 +62,24 @@ def _norm(x: Any, weights: Weights, name: str) -> Any:
     return op.add(scaled, op.constant(weights[f"{name}.bias"]))
 
 
-def _block(x: Any, mask: Any, weights: Weights, index: int, dilation: int, pad: int) -> Any:
+def _block(
+    x: Any, mask: Any, weights: Weights, index: int, dilation: int, pad: int, ranges: quantised.Ranges | None
+) -> Any:
     """What a block adds to its input (batch, length, width), shorter by what the filters see beyond ``pad``."""
     from openvino import opset13 as op
 
     name = f"blocks.{index}"
-    to_channels, to_length = (op.constant(np.array(o, np.int64)) for o in ([0, 2, 1], [0, 2, 1]))
-    h = op.transpose(op.multiply(_norm(x, weights, f"{name}.norm"), mask), to_channels)
-    h = op.convolution(h, op.constant(weights[f"{name}.conv.weight"]), [1], [pad], [pad], [dilation])
-    h = op.transpose(h, to_length)
+    weight = weights[f"{name}.conv.weight"]
+    h = op.multiply(_norm(x, weights, f"{name}.norm"), mask)
+    if ranges is None:
+        to_channels, to_length = (op.constant(np.array(o, np.int64)) for o in ([0, 2, 1], [0, 2, 1]))
+        h = op.transpose(h, to_channels)
+        h = op.convolution(h, op.constant(weight), [1], [pad], [pad], [dilation], name=f"{name}.conv")
+        h = op.transpose(h, to_length)
+    else:
+        h = quantised.convolution(h, weight, ranges[f"{name}.conv"], dilation, pad)
     h = op.gelu(op.add(h, op.constant(weights[f"{name}.conv.bias"])), "tanh")
-    return _linear(h, weights, f"{name}.out")
+    return _linear(h, weights, f"{name}.out", ranges, GELU_LOWEST)
 
 
 def _minimal_block(x: Any, mask: Any, weights: Weights, index: int, dilation: int) -> Any:
@@ -76,12 +91,12 @@ def _minimal_block(x: Any, mask: Any, weights: Weights, index: int, dilation: in
     h = op.multiply(_norm(x, weights, f"{name}.norm"), mask)
     outputs = [op.gelu(h, "tanh") for h in minimal_filtering.convolution(h, weight, bias, dilation)]
     h = minimal_filtering.interleaved(outputs, minimal_filtering.length_of(x), len(bias))
-    return _linear(h, weights, f"{name}.out")
+    return _linear(h, weights, f"{name}.out", None)
 
 
-def block_graph(weights: Weights, index: int, dilation: int) -> Any:
+def block_graph(weights: Weights, index: int, dilation: int, ranges: quantised.Ranges | None = None) -> Any:
     """One block on pieces of proteins: inputs (batch, length, width) and where there are residues, (batch, length, 1);
-    output shorter by what the filters see on either side."""
+    output shorter by what the filters see on either side. ``ranges``: as for :func:`network_graph`."""
     import openvino as ov
     from openvino import opset13 as op
 
@@ -92,22 +107,24 @@ def block_graph(weights: Weights, index: int, dilation: int) -> Any:
     mask = op.parameter(ov.PartialShape([-1, length, 1]), np.float32, name="mask")
     start, stop, step, axis = (op.constant(np.array([v], np.int64)) for v in (reach, -reach, 1, 1))
     middle = op.slice(x, start, stop, step, axis)
-    return ov.Model([op.add(middle, _block(x, mask, weights, index, dilation, 0))], [x, mask], f"student-block-{index}")
+    change = _block(x, mask, weights, index, dilation, 0, ranges)
+    return ov.Model([op.add(middle, change)], [x, mask], f"student-block-{index}")
 
 
-def pooling_graph(weights: Weights, pooling: str) -> Any:
+def pooling_graph(weights: Weights, pooling: str, ranges: quantised.Ranges | None = None) -> Any:
     """From the last block's output (batch, length, width) and what is owned of it, (batch, length), to sums and to
-    features."""
+    features. ``ranges``: as for :func:`network_graph`."""
     import openvino as ov
     from openvino import opset13 as op
 
     x = op.parameter([-1, -1, weights["embed.weight"].shape[1]], np.float32, name="x")
     owned = op.parameter([-1, -1], np.float32, name="owned")
     features = _norm(x, weights, "norm")
-    return ov.Model([_sums(features, owned, weights, pooling), features], [x, owned], f"student-pool-{pooling}")
+    sums = _sums(features, owned, weights, pooling, ranges)
+    return ov.Model([sums, features], [x, owned], f"student-pool-{pooling}")
 
 
-def _sums(features: Any, owned: Any, weights: Weights, pooling: str) -> Any:
+def _sums(features: Any, owned: Any, weights: Weights, pooling: str, ranges: quantised.Ranges | None) -> Any:
     """Sums over the owned residues: of the features, (batch, width), or of context assignments and features,
     (batch, states + width)."""
     from openvino import opset13 as op
@@ -117,11 +134,17 @@ def _sums(features: Any, owned: Any, weights: Weights, pooling: str) -> Any:
     sums = op.squeeze(op.matmul(row, features, False, False), axis)
     if pooling == "mean":
         return sums
-    contexts = op.softmax(_linear(features, weights, "contexts"), -1)
+    contexts = op.softmax(_linear(features, weights, "contexts", ranges), -1)
     return op.concat([op.squeeze(op.matmul(row, contexts, False, False), axis), sums], 1)
 
 
-def network_graph(weights: Weights, dilations: list[int], output: str, minimal: bool = False) -> Any:
+def network_graph(
+    weights: Weights,
+    dilations: list[int],
+    output: str,
+    minimal: bool = False,
+    ranges: quantised.Ranges | None = None,
+) -> Any:
     """The student as an OpenVINO model.
 
     Inputs: ids (batch, length) int32 and, for sums, owned (batch, length) float32.
@@ -129,6 +152,7 @@ def network_graph(weights: Weights, dilations: list[int], output: str, minimal: 
     (``"states"``), context assignments and features side by side (batch, length, states + width) (``"combined of
     residues"``), or sums over the owned residues: of the features (``"mean"``) or of both (``"combined"``), followed by
     the features for ``"... and residues"``. ``minimal``: convolutions by :mod:`limbeck.encoders.minimal_filtering`.
+    ``ranges``: what :func:`input_ranges` gives, to have all products with weights in int8.
     """
     import openvino as ov
     from openvino import opset13 as op
@@ -142,7 +166,7 @@ def network_graph(weights: Weights, dilations: list[int], output: str, minimal: 
         if minimal and minimal_filtering.fits(taps):
             change = _minimal_block(states[-1], mask, weights, index, dilation)
         else:
-            change = _block(states[-1], mask, weights, index, dilation, dilation * (taps // 2))
+            change = _block(states[-1], mask, weights, index, dilation, dilation * (taps // 2), ranges)
         states.append(op.add(states[-1], change))
     if output == "states":
         return ov.Model(states, [ids], "student-states")
@@ -150,13 +174,31 @@ def network_graph(weights: Weights, dilations: list[int], output: str, minimal: 
     if output == "residues":
         return ov.Model([features], [ids], "student-residues")
     if output.endswith("of residues"):
-        assigned = op.softmax(_linear(features, weights, "contexts"), -1)
+        assigned = op.softmax(_linear(features, weights, "contexts", ranges), -1)
         return ov.Model([op.concat([assigned, features], 2)], [ids], "student-combined-of-residues")
 
     owned = op.parameter([-1, -1], np.float32, name="owned")
-    sums = _sums(features, owned, weights, output.split(" ")[0])
+    sums = _sums(features, owned, weights, output.split(" ")[0], ranges)
     outputs = [sums, features] if output.endswith("and residues") else [sums]
     return ov.Model(outputs, [ids, owned], f"student-{output}")
+
+
+def input_ranges(weights: Weights, dilations: list[int], threads: int | None) -> quantised.Ranges:
+    """How large the inputs of the products with weights get on :data:`limbeck.encoders.quantised.PROTEINS`, in f32.
+
+    Each protein is read alone: what lies beyond its end in a batch would count, too.
+    """
+    import openvino as ov
+    from openvino import opset13 as op
+
+    graph = network_graph(weights, dilations, "combined of residues")
+    products = [node for node in graph.get_ordered_ops() if f"{node.get_friendly_name()}.weight" in weights]
+    all_axes = op.constant(np.arange(3))
+    largest = [op.reduce_max(op.absolute(node.input_value(0)), all_axes, False) for node in products]
+    compiled = compile_graph(ov.Model(largest, graph.get_parameters(), "student-ranges"), "f32", threads)
+    found = [list(compiled([to_ids(text)[None].astype(np.int32)]).values()) for text in quantised.PROTEINS]
+    names = [node.get_friendly_name() for node in products]
+    return dict(zip(names, np.max(found, axis=0).tolist(), strict=True))
 
 
 def products_per_residue(weights: Weights, dilations: list[int], minimal: bool) -> int:
@@ -195,7 +237,7 @@ def cached_graph(build: Callable[[], Any], name: str, precision: str, threads: i
     processor = [core.get_property("CPU", key) for key in ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")]
     key = repr((name, precision, threads, ov.get_version(), processor)).encode()
     digest = hashlib.sha256(key)
-    for module in (__file__, minimal_filtering.__file__):
+    for module in (__file__, minimal_filtering.__file__, quantised.__file__):
         digest.update(Path(module).read_bytes())
     entry = digest.hexdigest()
     # No home, or a read-only one, only costs the compilation at each start; so does a file that cannot be used.
@@ -212,7 +254,8 @@ def cached_graph(build: Callable[[], Any], name: str, precision: str, threads: i
 
 def _properties(precision: str, threads: int | None) -> dict[str, Any]:
     properties: dict[str, Any] = {
-        "INFERENCE_PRECISION_HINT": precision,
+        # In a graph with int8 products the rest is f32.
+        "INFERENCE_PRECISION_HINT": "f32" if precision == "int8" else precision,
         "PERFORMANCE_HINT": "LATENCY",
         "CPU_RUNTIME_CACHE_CAPACITY": PREPARED,
     }
