@@ -12,7 +12,18 @@ from limbeck.benchmarks.folder import Benchmark
 from limbeck.benchmarks.metrics import interval
 from limbeck.encoders.student import RANDOM_NAME
 
-__all__ = ["FINE_TUNED", "ON_ALL", "ON_PROTEINS", "compare", "difference", "is_fine_tuned", "is_floor", "means", "sure"]
+__all__ = [
+    "FINE_TUNED",
+    "ON_ALL",
+    "ON_PROTEINS",
+    "compare",
+    "difference",
+    "independent",
+    "is_fine_tuned",
+    "is_floor",
+    "means",
+    "sure",
+]
 
 ON_PROTEINS, ON_ALL = "mean, proteins", "mean, all"
 FINE_TUNED = "fine-tuned"
@@ -49,7 +60,7 @@ def means(found: Benchmark, label: str) -> dict[str, tuple[float, NDArray[np.flo
     results = {}
     for title, names in ((ON_PROTEINS, proteins), (ON_ALL, primary if primary != proteins else [])):
         if names and all(name in scores and scores[name]["in_mean"] for name in names):
-            samples = np.mean([_independent(found.replicates[f"{label}/{name}"], name) for name in names], axis=0)
+            samples = np.mean([independent(found.replicates[f"{label}/{name}"], name) for name in names], axis=0)
             results[title] = float(np.mean([scores[name]["value"] for name in names])), samples
     return results
 
@@ -81,7 +92,7 @@ def is_fine_tuned(row: Mapping[str, Any]) -> bool:
     return any(label.startswith(FINE_TUNED) for label in row["candidates"])
 
 
-def _independent(samples: NDArray[np.float32], name: str) -> NDArray[np.float32]:
+def independent(samples: NDArray[np.float32], name: str) -> NDArray[np.float32]:
     """Replicates in an order of the task's own: tasks with equally many proteins must not share their draws."""
     return np.random.default_rng(list(name.encode())).permutation(samples)
 
