@@ -73,7 +73,7 @@ def test_taking_rows_takes_every_column_along() -> None:
     assert part.splits["s"].tolist() == ["", "train"]
     assert part.mutations.tolist() == [1, 0]
     assert part.notes == ["n"]
-    assert result.take([]).width == 0
+    assert result.take([]).width == 2
 
 
 def test_what_was_not_given_is_filled_in() -> None:
@@ -109,3 +109,10 @@ def test_the_digest_tells_assays_apart() -> None:
 def test_columns_that_do_not_match_are_refused(changes: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         replace(assay(["AC", "CC"], {"wt": "AC"}), **changes)
+
+
+def test_a_frame_without_rows_is_as_wide_as_its_wild_types() -> None:
+    empty = assay([], {"wt": "AC-D"})
+    assert empty.width == 4
+    assert empty.differs.shape == (0, 4)
+    assert assay([], {}).width == 0

@@ -278,6 +278,22 @@ def test_no_labels_rank_by_the_variants_alone(weights):
     ranks = model.rank(ROWS)
     assert len(np.unique(ranks)) > len(ROWS) / 2
     np.testing.assert_allclose(model.rank(ROWS[3:5]), ranks[3:5], rtol=1e-4, atol=1e-5)
+    # The network alone, with an empty support.
+    network, described = load_network(weights)[0], torch.from_numpy(Describer(Expecting(), [WILD_TYPE])(ROWS))[None]
+    with torch.no_grad():
+        wanted = network(described[:, :0], torch.zeros(1, 0), described)[0]
+    np.testing.assert_allclose(ranks, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_a_model_without_labels_is_one_without_standard_deviation(weights, tmp_path):
+    model = InContextModel(str(weights), wild_types=(WILD_TYPE,)).without_labels()
+    predicted, std = model.predict(ROWS, return_std=True)
+    np.testing.assert_array_equal(predicted, model.rank(ROWS))
+    assert np.isnan(std).all()
+    save(model, tmp_path / "model", {})
+    np.testing.assert_array_equal(load_model(tmp_path / "model")[0].predict(ROWS), predicted)
+    with pytest.raises(InputError, match="needs the wild type"):
+        InContextModel(str(weights)).without_labels()
 
 
 def test_fine_tuning_lowers_the_loss_and_leaves_the_network_alone(weights):

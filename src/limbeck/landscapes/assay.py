@@ -82,8 +82,8 @@ class Assay:
 
     @property
     def width(self) -> int:
-        """Columns of the frame."""
-        return len(self.rows[0]) if self.rows else 0
+        """Columns of the frame; 0 if there is neither a row nor a wild type."""
+        return len(next(iter((*self.rows[:1], *self.wild_types.values())), ""))
 
     @cached_property
     def sequences(self) -> list[str]:

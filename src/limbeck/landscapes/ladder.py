@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from limbeck.benchmarks.overlap import near_duplicates
 from limbeck.encoders import Encoder
 from limbeck.encoders.baselines import KmerEncoder, OneHotEncoder
 from limbeck.encoders.student import DEFAULT_NAME, RANDOM_NAME
 from limbeck.errors import InputError
-from limbeck.landscapes.assay import Assay, expressed
+from limbeck.landscapes.assay import Assay
 from limbeck.landscapes.few_labels import is_few
 from limbeck.landscapes.models import Model
 from limbeck.landscapes.models.gaussian_process import GaussianProcessModel
@@ -159,9 +158,8 @@ def _in_context(assay: Assay, weights: str | None, seed: int) -> Rung:
         raise _NotForIt("it needs the wild type of every variant")
     wild_types = tuple(assay.wild_types.values())
     model = InContextModel.of_file(weights, wild_types=wild_types, random_state=seed)
-    for name, protein in model.learned_from().items():
-        if near_duplicates([protein], [expressed(row) for row in wild_types]):
-            raise _NotForIt(f"it learned from measurements of this protein or one much like it ({name})")
+    if name := model.learned_as():
+        raise _NotForIt(f"it learned from measurements of this protein or one much like it ({name})")
     return Rung("in context", "pretrained", model, model.embedder(), curve=True)
 
 

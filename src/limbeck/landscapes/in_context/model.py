@@ -14,16 +14,19 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from sklearn.base import clone
 from torch import nn
 
+from limbeck.benchmarks.overlap import near_duplicates
 from limbeck.encoders import Encoder
 from limbeck.encoders.registry import file_hash
 from limbeck.errors import InputError
+from limbeck.landscapes.assay import expressed
 from limbeck.landscapes.in_context.meta import standardised
 from limbeck.landscapes.in_context.network import InContextNetwork, Shape, pairwise_loss
 from limbeck.landscapes.in_context.variants import Describer
 from limbeck.landscapes.in_context.weights import load_network
-from limbeck.landscapes.models.base import Data, Model, State, checked_data, checked_rows, from_text, part, to_text
+from limbeck.landscapes.models.base import Data, Model, State, checked_data, from_text, part, to_text
 from limbeck.landscapes.vectors import Source
 
 __all__ = ["SHIPPED", "InContextModel", "fine_tuned"]
@@ -109,6 +112,15 @@ class InContextModel(Model):
         """
         return dict(_about(_file(self.weights)).get("proteins", {}))
 
+    def learned_as(self) -> str | None:
+        """The name in :meth:`learned_from` of a protein that a wild type is, or is much like; ``None`` for none.
+
+        Raises:
+            InputError: if the weights cannot be read.
+        """
+        known = [expressed(row) for row in self.wild_types]
+        return next((name for name, one in self.learned_from().items() if near_duplicates([one], known)), None)
+
     def fit(self, X: Any, y: ArrayLike, validation: Data | None = None) -> Self:
         if self.most < 1 or self.steps < 0:
             raise InputError(f"most must be at least 1 and steps at least 0, not {self.most} and {self.steps}")
@@ -126,6 +138,17 @@ class InContextModel(Model):
         self.line_, self.residual_ = self._line()
         return self
 
+    def without_labels(self) -> Self:
+        """Fitted to no label at all: predictions are :meth:`rank`'s, and have no standard deviation (NaN).
+
+        Raises:
+            InputError: if the weights or their encoder cannot be read, or there are no wild types.
+        """
+        self.network_, self.fingerprint_ = self._network()
+        self.rows_, self.support_, self.scores_ = np.empty(0, np.intp), self._describe([]), np.empty(0)
+        self.width_, self.line_, self.residual_ = len(self.wild_types[0]), np.array([0.0, 1.0]), np.nan
+        return self
+
     def predict(self, X: Any, return_std: bool = False) -> Any:
         rows = self.fitted_rows(X)
         predicted = self.line_[0] + self.line_[1] * _asked(
@@ -139,11 +162,10 @@ class InContextModel(Model):
         It needs no ``fit``.
 
         Raises:
-            InputError: as ``predict`` does.
+            InputError: as :meth:`without_labels` and ``predict`` do.
         """
-        rows = checked_rows(X, len(self.wild_types[0]) if self.wild_types else None)
-        described = self._describe(rows)
-        return _asked(self._network()[0], described[:0], np.empty(0), described)
+        ranked: Array = clone(self).without_labels().predict(X)
+        return ranked
 
     def embedder(self) -> Encoder | None:
         return self._source.load()

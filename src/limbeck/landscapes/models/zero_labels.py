@@ -12,7 +12,7 @@ from limbeck.encoders import Encoder
 from limbeck.errors import InputError
 from limbeck.landscapes.models.base import Data, Model, State, checked_data, from_text, to_text
 from limbeck.landscapes.vectors import Source
-from limbeck.landscapes.zero_labels import ZeroLabels
+from limbeck.landscapes.zero_labels import ZeroLabels, check_likelihoods
 
 __all__ = ["ZeroLabelModel"]
 
@@ -72,6 +72,18 @@ class ZeroLabelModel(Model):
         self.slope_ = max(slope, LEAST_SLOPE * (float(scores.std()) or 1.0) / (spread or 1.0))
         self.intercept_ = float(scores.mean() - self.slope_ * ratios.mean())
         self.noise_ = float(np.mean((scores - self.slope_ * ratios - self.intercept_) ** 2))
+        return self
+
+    def without_labels(self) -> Self:
+        """Fitted to no label at all: predictions are :meth:`ratios`, and have no standard deviation (NaN).
+
+        Raises:
+            InputError: as :meth:`ratios` does; nothing is computed.
+        """
+        self.fingerprint_ = self.zero_labels().fingerprint
+        for source in self._sources():
+            check_likelihoods(source.load())
+        self.width_, self.slope_, self.intercept_, self.noise_ = len(self.wild_types[0]), 1.0, 0.0, np.nan
         return self
 
     def predict(self, X: Any, return_std: bool = False) -> Any:
