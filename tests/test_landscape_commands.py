@@ -11,15 +11,20 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import spearmanr
 
 import limbeck
 from landscape_fixture import make_comparison
 from limbeck.cli import main
+from limbeck.errors import InputError
 from limbeck.landscapes import compare, few_labels, predict, run
+from limbeck.landscapes.in_context import InContextModel
 from limbeck.landscapes.ladder import rungs
+from limbeck.landscapes.models import MeanModel, ZeroLabelModel
 from limbeck.landscapes.reading import read_assay
 from limbeck.landscapes.terminal import as_text
-from limbeck.landscapes.trained import open_trained
+from limbeck.landscapes.trained import open_trained, save_trained
+from limbeck.landscapes.wild_types import read_wild_types
 
 SHIPPED = Path(__file__).parents[1] / "datasets"
 WILD_TYPE = SHIPPED / "dms_nn4dms" / "pab1.fasta"
@@ -494,3 +499,143 @@ def test_mistakes_with_scans_are_one_line_before_the_work(one_hot, variants, tmp
     command = ("predict", one_hot, "--saturate", "-o", tmp_path / "file")
     assert "cannot be made a folder" in refused(capsys, *command)
     assert (tmp_path / "file").read_text() == "mine"
+
+
+# --- without labels
+
+NUMBERED_FROM = 126
+
+
+@pytest.fixture(scope="module")
+def singles(place):
+    """The measured single mutants of the shipped assay; the in-context network learned from none of them."""
+    names, rows = shipped("dms_nn4dms/pab1.csv.gz", 1)
+    kept = [(row[names.index("variant")], row[names.index("score")]) for row in rows]
+    kept = [(name, score) for name, score in kept if "," not in name and "*" not in name]
+    return written(place / "singles.csv", ["variant", "score"], kept)
+
+
+def mutants(path):
+    """Sequences and scores of a file of single mutants."""
+    wild_type = next(iter(read_wild_types(WILD_TYPE).values()))
+    table = pd.read_csv(path)
+    places = [int(name[1:-1]) - NUMBERED_FROM for name in table["variant"]]
+    rows = [wild_type[:p] + name[-1] + wild_type[p + 1 :] for p, name in zip(places, table["variant"], strict=True)]
+    return wild_type, rows, table["score"]
+
+
+@pytest.mark.parametrize(("name", "least"), [("limbeck-in-context", 0.4), ("limbeck-9m", 0.15)])
+def test_a_ranking_without_labels_agrees_with_measurements(singles, tmp_path, capsys, name, least):
+    """Measured: 0.488 and 0.207."""
+    output = tmp_path / "ranked.csv"
+    assert main(["predict", name, str(singles), "--wild-type", str(WILD_TYPE), "-o", str(output)]) == 0
+    said = capsys.readouterr().err
+    assert f"Scores of {name} without labels only rank variants: higher is better, and they have no units." in said
+    assert "Warning" not in said
+    found = pd.read_csv(output)
+    wild_type, rows, scores = mutants(singles)
+    assert spearmanr(found["prediction"], scores)[0] > least
+    known = {
+        "limbeck-in-context": lambda: InContextModel(wild_types=(wild_type,)).rank(rows),
+        "limbeck-9m": lambda: ZeroLabelModel(wild_types=(wild_type,)).ratios(rows),
+    }
+    np.testing.assert_allclose(found["prediction"], known[name](), rtol=1e-4, atol=1e-4)
+    # Named as the file names them, without notes on variants that nothing was fitted to.
+    assert list(found["variant"]) == list(pd.read_csv(singles)["variant"])
+    assert found[["sd", "note"]].isna().all(axis=None)
+    table = predict(name, singles, wild_type=wild_type).table
+    np.testing.assert_allclose(table["prediction"], found["prediction"], rtol=1e-4)
+
+
+def test_a_scan_without_labels_scores_what_predict_scores(singles, tmp_path, capsys):
+    folder = tmp_path / "scan"
+    command = ["predict", "limbeck-9m", "--saturate", str(WILD_TYPE), "--offset", str(NUMBERED_FROM)]
+    assert main([*command, "-o", str(folder), "--doubles", "20"]) == 0
+    assert "singles.csv, doubles.csv, heatmap.svg, scan.html" in capsys.readouterr().err
+    scan, doubles = pd.read_csv(folder / "singles.csv"), pd.read_csv(folder / "doubles.csv")
+    assert len(scan) == scan["variant"].nunique() == 19 * LENGTH
+    assert len(doubles) == 20
+    known = predict("limbeck-9m", singles, wild_type=WILD_TYPE).table.set_index("variant")["prediction"]
+    np.testing.assert_allclose(scan.set_index("variant")["prediction"][known.index], known, rtol=1e-4)
+    # Log-likelihood ratios are against the wild type, and add up.
+    np.testing.assert_allclose(scan["gain"], scan["prediction"])
+    np.testing.assert_allclose(doubles["prediction"], doubles["additive"], rtol=1e-4)
+    assert scan[["sd", "measured", "note"]].isna().all(axis=None)
+    page = (folder / "scan.html").read_text()
+    assert "they have no units" in page
+    assert "in training" not in page
+
+
+def test_a_first_plate_without_labels(singles, tmp_path, capsys, monkeypatch):
+    # What lies here is not the report that a model of this name came with.
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "report.json").write_text("{}")
+    command = ["propose", "limbeck-9m", str(singles), "--wild-type", str(WILD_TYPE), "--plate", "20", "-o", "plate.csv"]
+    assert main(command) == 0
+    assert "they have no units" in capsys.readouterr().err
+    found = pd.read_csv("plate.csv")
+    ranked = predict("limbeck-9m", singles, wild_type=WILD_TYPE).table.sort_values("prediction", ascending=False)
+    assert list(found["mutations"]) == list(ranked["variant"][:20])
+    assert found["uncertainty"].isna().all()
+    assert main([*command, "--per-position", "1", "--measured", "plate.csv", "-q"]) == 0
+    spread = pd.read_csv("plate.csv")
+    assert spread["mutations"].str[1:-1].is_unique
+    assert not set(spread["mutations"]) & set(found["mutations"])
+    said = refused(capsys, *command, "--strategy", "thompson")
+    assert "--strategy thompson needs a fitted model" in said
+    assert "use --strategy greedy" in said
+
+
+def test_a_protein_that_the_network_learned_from_is_scored_with_a_warning(tmp_path, capsys):
+    # A part of it is as good as known.
+    known = InContextModel().learned_from()["SUMO1_HUMAN"][:90]
+    path = written(tmp_path / "v.csv", ["mutant"], [[f"{known[9]}10W"], [f"{known[19]}20A"]])
+    assert main(["predict", "limbeck-in-context", str(path), "--wild-type", known]) == 0
+    out, err = capsys.readouterr()
+    assert out.count("\n") == 3
+    (line,) = [line for line in err.splitlines() if line.startswith("Warning")]
+    assert "learned from measurements of this protein or one much like it (SUMO1_HUMAN)" in line
+
+
+def test_a_folder_goes_before_a_name_and_an_encoders_folder_is_a_name(singles, tmp_path, monkeypatch):
+    shipped_folder = Path(limbeck.__file__).parent / "models" / "limbeck-9m"
+    by_path, by_name = (predict(name, singles, wild_type=WILD_TYPE).table for name in (shipped_folder, "limbeck-9m"))
+    pd.testing.assert_frame_equal(by_path, by_name)
+    assay = read_assay(singles, wild_type=WILD_TYPE)
+    save_trained(MeanModel().fit(assay.rows, assay.scores), tmp_path / "limbeck-9m", assay, "training mean")
+    monkeypatch.chdir(tmp_path)
+    np.testing.assert_allclose(predict("limbeck-9m", singles).table["prediction"], assay.scores.mean())
+    with pytest.raises(InputError, match="a saved model knows its wild types; leave --wild-type out"):
+        predict("limbeck-9m", singles, wild_type=WILD_TYPE)
+
+
+@pytest.mark.parametrize("verb", ["predict", "propose"])
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["limbeck-9m", "v.csv"], "limbeck-9m: no folder of a saved model; to score without labels by a name, say of"),
+        (["limbeck-in-context", "--saturate", "-o", "s.csv"], "say of which protein: --wild-type"),
+        (["limbeck-9m", "v.csv", "--wild-type", "MK7"], "'MK7' is no file and no sequence (character '7' at"),
+        (["limbeck-9m", "v.csv", "--wild-type", "bad.fasta"], "bad.fasta, line 2, record 'a': character '7'"),
+        (["limbeck-9m", "v.csv", "--wild-type", "none.fasta"], "wild type 'none.fasta' is no file and no sequence"),
+        (["limbeck-9m", "v.csv", "--wild-type", "two.fasta"], "two.fasta: holds 2 proteins"),
+        (["limbeck-9m", "--saturate", "MKTAY", "--wild-type", "MKTAY", "-o", "s.csv"], "leave --wild-type out"),
+        (["limbeck-9m", "v.csv", "--wild-type", "MKTA"], "line 2: inserts 1 residues behind residue 4"),
+        (["limbeck-in-context", "v.csv", "--wild-type", "MKTA"], "line 2: inserts 1 residues behind residue 4"),
+        (["one-hot", "v.csv", "--wild-type", "MKTAY"], "encoder one-hot has no probabilities of residues"),
+        (["limbeck-9n", "v.csv", "--wild-type", "MKTAY"], "no encoder is called 'limbeck-9n'; did you mean limbeck-9m"),
+    ],
+)
+def test_mistakes_without_labels_are_one_line(tmp_path, monkeypatch, capsys, verb, options, says):
+    monkeypatch.chdir(tmp_path)
+    written(tmp_path / "v.csv", ["sequence"], [["MKTAY"]])
+    (tmp_path / "bad.fasta").write_text(">a\nMK7TAY\n")
+    (tmp_path / "two.fasta").write_text(">a\nMKTAY\n>b\nMKTAC\n")
+    assert says in refused(capsys, verb, *options)
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+@pytest.mark.parametrize("more", [[], ["--check"]])
+def test_nothing_explains_a_ranking_without_labels(variants, capsys, more):
+    command = ("predict", "limbeck-9m", variants, "--wild-type", WILD_TYPE, "--explain", "3", *more)
+    assert "it was fitted to no variants that --explain could name" in refused(capsys, *command)

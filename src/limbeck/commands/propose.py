@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from limbeck.commands.predict import add_reading, reading_of
+from limbeck.commands.predict import add_reading, protein_of, reading_of
 from limbeck.commands.shared import LANDSCAPE, given, need, say
 from limbeck.errors import InputError
 
@@ -17,15 +17,20 @@ def add(verbs: Any) -> None:
         "propose",
         help="choose the variants to measure next",
         description="Choose the next plate with a model that `limbeck landscape` saved: of the variants of a file, or\n"
-        "with --saturate of all single mutants of a protein and pairs of the best. Never what was measured.",
+        "with --saturate of all single mutants of a protein and pairs of the best. Never what was measured.\n"
+        "For a first plate, without an assay, MODEL is a name as `limbeck predict` takes it.",
         epilog="examples:\n"
         "  limbeck propose report/model candidates.csv -o plate.csv\n"
         "  limbeck propose report/model --saturate -o plate.csv --per-position 8\n"
-        "  limbeck propose report/model --saturate best.fasta --plate 24 --strategy thompson --seed 7\n",
+        "  limbeck propose report/model --saturate best.fasta --plate 24 --strategy thompson --seed 7\n"
+        "  limbeck propose limbeck-in-context --saturate protein.fasta -o first.csv --per-position 2\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(run=run)
-    parser.add_argument("model", metavar="MODEL", help="the folder `model` of a report, or the report's")
+    parser.add_argument(
+        "model", metavar="MODEL",
+        help="the folder `model` of a report, or the report's; or a name, to choose without labels",
+    )  # fmt: skip
     parser.add_argument(
         "candidates", nargs="?", metavar="FILE", help="FASTA, CSV, TSV or Parquet of sequences or mutations"
     )
@@ -83,7 +88,7 @@ def run(options: argparse.Namespace) -> None:
         options.candidates,
         options.output,
         plan=Plan(options.plate, options.strategy, per_position=options.per_position, **of_strategy),
-        wild_type=options.saturate or None,
+        wild_type=protein_of(options),
         measured=options.measured,
         progress=not options.quiet,
         **reading_of(options),

@@ -2,7 +2,8 @@
 
 :func:`landscape` does all of it and gives a :class:`Comparison`; :func:`predict` and :func:`saturate` use the model
 that it saved, :func:`explain` names the training variants behind a prediction, :func:`propose` the variants to
-measure next. Needs the extra ``limbeck[landscape]``.
+measure next. Without an assay :func:`predict`, :func:`saturate` and :func:`propose` take the name of what needs no
+label. Needs the extra ``limbeck[landscape]``.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Use a saved model: score the variants of a file, or all single mutants of a protein and the best doubles."""
+"""Use a model: score the variants of a file, or all single mutants of a protein and the best doubles."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import combinations
@@ -21,13 +21,14 @@ from limbeck.figures import in_short
 from limbeck.files import whole
 from limbeck.landscapes.alignment import Frame, place
 from limbeck.landscapes.assay import GAP, STOP, Assay, expressed
+from limbeck.landscapes.compare import prepare
 from limbeck.landscapes.effects import GROUPS, STRONGEST, Effects, effects
 from limbeck.landscapes.models.base import Model
 from limbeck.landscapes.naming import variant_name
 from limbeck.landscapes.pictures import SHADES, heat_map
 from limbeck.landscapes.plots import draw_heatmap
 from limbeck.landscapes.reading import UNNAMED, read_variants
-from limbeck.landscapes.trained import open_trained
+from limbeck.landscapes.trained import is_saved, open_model
 from limbeck.landscapes.wild_types import nearest, read_wild_types
 from limbeck.pages import write_page
 from limbeck.progress import Progress
@@ -42,7 +43,9 @@ __all__ = [
     "Scan",
     "Seen",
     "base_row",
+    "check_needed",
     "check_output",
+    "framed",
     "named",
     "predict",
     "saturate",
@@ -77,7 +80,7 @@ class Predictions:
             sequence), ``prediction``, ``sd`` (standard deviation of a new measurement; NaN where the model has none),
             ``mutations`` (how many; missing without a wild type), ``note`` (what training never showed, else empty);
             ``wild_type`` names it where there are several.
-        notes: what was taken from the file.
+        notes: what was taken from the file, and what is to be known of the predictions.
         skipped: line and reason of each row that was left out.
     """
 
@@ -87,10 +90,11 @@ class Predictions:
 
 
 def predict(
-    model_folder: str | os.PathLike[str],
+    model: str | os.PathLike[str],
     variants: str | os.PathLike[str],
     output: str | os.PathLike[str] | None = None,
     *,
+    wild_type: str | os.PathLike[str] | None = None,
     sequence_column: str | None = None,
     mutation_column: str | None = None,
     protein_column: str | None = None,
@@ -100,23 +104,26 @@ def predict(
     input_format: str | None = None,
     progress: bool = False,
 ) -> Predictions:
-    """Score the variants of a file with a saved model.
+    """Score the variants of a file with a saved model, or without a label.
 
     Args:
-        model_folder: what :func:`limbeck.landscape` saved.
+        model: what :func:`limbeck.landscape` saved; or a name, as :func:`limbeck.landscapes.trained.open_model` takes
+            it.
         variants: FASTA, CSV, TSV or Parquet of sequences or mutations, as
             :func:`limbeck.landscapes.reading.read_variants` takes it, and so the options that follow.
         output: CSV, TSV or Parquet by its ending; ``"-"`` is CSV on standard output; ``None`` writes nothing.
+        wild_type: for a name the protein: a sequence, or a FASTA file with one.
         progress: show progress on standard error.
 
     Raises:
-        InputError: if there is no such model, the file cannot be read, or rows cannot be used (unless
+        InputError: if there is no such model or protein, the file cannot be read, or rows cannot be used (unless
             ``skip_invalid``).
     """
     if output is not None:
         check_output(output)
-    saved = open_trained(model_folder)
-    model, training = saved.model, saved.assay
+    check_needed(model, wild_type)
+    saved = open_model(model, wild_type, position_offset)
+    training = saved.assay
     found = read_variants(
         variants,
         training.wild_types,
@@ -130,15 +137,8 @@ def predict(
         skip_invalid=skip_invalid,
         input_format=input_format,
     )
-    frame = Assay(
-        training.name,
-        found.rows,
-        np.zeros(len(found)),
-        found.parents,
-        training.wild_types,
-        first_position=training.first_position,
-    )
-    predicted, sd = scores(model, found.rows, progress)
+    frame = framed(training, found.rows, found.parents, found.first_position)
+    predicted, sd = scores(saved.model, found.rows, progress)
     columns: dict[str, Any] = {"id": found.labels}
     if len(training.wild_types) > 1:
         columns["wild_type"] = found.parents
@@ -146,10 +146,34 @@ def predict(
     counts = pd.array(frame.mutations, dtype="Int64")
     counts[frame.mutations < 0] = pd.NA
     columns |= {"prediction": predicted, "sd": sd, "mutations": counts, "note": Seen(training).notes(frame)}
-    result = Predictions(pd.DataFrame(columns), found.notes, found.skipped)
+    result = Predictions(pd.DataFrame(columns), [*found.notes, *saved.notes], found.skipped)
     if output is not None:
         write_table(result.table, output)
     return result
+
+
+def check_needed(model: str | os.PathLike[str], wild_type: str | os.PathLike[str] | None) -> None:
+    """Refuse a wild type for the variants of a file where the model knows its own.
+
+    Raises:
+        InputError: if one is given for a saved model.
+    """
+    if wild_type is not None and is_saved(model):
+        raise InputError(f"{os.fspath(model)}: a saved model knows its wild types; leave --wild-type out")
+
+
+def framed(
+    training: Assay, rows: list[str], parents: NDArray[Any], first_position: Mapping[str, int] | None = None
+) -> Assay:
+    """Variants as an assay, their scores zeros; numbered as training was, or else from these first positions."""
+    return Assay(
+        training.name,
+        rows,
+        np.zeros(len(rows)),
+        parents,
+        training.wild_types,
+        first_position={**(first_position or {}), **training.first_position},
+    )
 
 
 def named(assay: Assay, row: int) -> str:
@@ -163,6 +187,7 @@ def named(assay: Assay, row: int) -> str:
 def scores(model: Model, rows: Sequence[str], shown: bool, stage: str = "predicting") -> tuple[Floats, Floats]:
     """Predictions and standard deviations of new measurements, (n,) each; the latter NaN where the model has none."""
     predicted, sd = np.empty(len(rows)), np.full(len(rows), np.nan)
+    prepare(model, shown)
     with Progress(stage, "variants", len(rows), shown) as progress:
         for start in range(0, len(rows), ROWS_AT_ONCE):
             part = slice(start, start + ROWS_AT_ONCE)
@@ -184,7 +209,7 @@ class Seen:
     """What the training variants showed.
 
     Args:
-        training: the variants that the model was fitted to.
+        training: the variants that the model was fitted to; of a model without labels none, and nothing is missed then.
     """
 
     def __init__(self, training: Assay) -> None:
@@ -195,7 +220,8 @@ class Seen:
         shown = ~stops | (training.letters == ord(STOP))
         for column in range(training.width):
             self._letters[column, training.letters[shown[:, column], column]] = True
-        self._mutated = {name: training.differs[training.parents == name].any(axis=0) for name in training.wild_types}
+        known = training.wild_types if len(training) else ()
+        self._mutated = {name: training.differs[training.parents == name].any(axis=0) for name in known}
 
     def notes(self, variants: Assay) -> list[str]:
         """For each variant the positions and residues that training never had mutated or shown; ``""`` for none."""
@@ -384,10 +410,11 @@ def _text(value: Any) -> str:
 
 
 def saturate(
-    model_folder: str | os.PathLike[str],
+    model: str | os.PathLike[str],
     wild_type: str | os.PathLike[str] | None = None,
     output: str | os.PathLike[str] | None = None,
     *,
+    position_offset: int | None = None,
     doubles: int = DOUBLES,
     combined: int = COMBINED,
     progress: bool = False,
@@ -397,10 +424,12 @@ def saturate(
     Of the ``combined`` positions whose best single mutant is predicted highest, these best ones are combined in pairs.
 
     Args:
-        model_folder: what :func:`limbeck.landscape` saved.
+        model: what :func:`limbeck.landscape` saved; or a name, as :func:`limbeck.landscapes.trained.open_model` takes
+            it.
         wild_type: a sequence, a FASTA file with one, or the name of one that the model knows; by default the one that
             it knows.
         output: folder for the tables, a picture and a page; ``None`` writes nothing.
+        position_offset: number of the first residue where no assay says it, without labels.
         doubles: most double mutants to list; 0 for none.
         combined: positions that are combined.
         progress: show progress on standard error.
@@ -410,7 +439,7 @@ def saturate(
     """
     if doubles < 0 or combined < 2:
         raise InputError("--doubles must be 0 or more, and at least 2 positions are combined")
-    saved = open_trained(model_folder)
+    saved = open_model(model, wild_type, position_offset)
     scan = Scan(saved.model, saved.assay, *base_row(saved.assay, wild_type), progress)
     if output is not None:
         _make_folder(Path(output))
@@ -418,6 +447,7 @@ def saturate(
     pairs = scan.doubles(combined, doubles) if doubles else scan.table([])
     mutants = len(scan.single_rows)
     notes = [
+        *saved.notes,
         f"{mutants:,} single mutants of {scan.name} ({len(scan.columns)} residues), scored by {saved.name}.",
         f"The protein itself is predicted to score {in_short(scan.base, 4)}.",
     ]
@@ -451,7 +481,7 @@ def base_row(training: Assay, given: str | os.PathLike[str] | None) -> tuple[str
     if os.fspath(given) in known:
         name = os.fspath(given)
         return _called(name, training), known[name], name
-    found = read_wild_types(given, "--saturate", "name")
+    found = read_wild_types(given, "--saturate", "no name")
     if len(found) != 1:
         raise InputError(f"{os.fspath(given)}: holds {len(found)} proteins; give the one to scan")
     name, sequence = next(iter(found.items()))
@@ -597,7 +627,7 @@ class Scan:
 
     def measured(self, like: Effects) -> Effects | None:
         """The training variants' means, where the protein is a wild type of theirs."""
-        if self.training.wild_types.get(self.parent) != self.row:
+        if self.training.wild_types.get(self.parent) != self.row or not len(self.training):
             return None
         return effects(self.training, self.parent, like=like)
 

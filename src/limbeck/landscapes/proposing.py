@@ -17,9 +17,19 @@ from limbeck.landscapes.assay import Assay, expressed
 from limbeck.landscapes.comparison import Comparison
 from limbeck.landscapes.models.posterior import Posterior
 from limbeck.landscapes.plates import Beliefs, Plan, Well, choose, shortlist
-from limbeck.landscapes.predicting import COMBINED, Scan, Seen, base_row, check_output, named, write_table
+from limbeck.landscapes.predicting import (
+    COMBINED,
+    Scan,
+    Seen,
+    base_row,
+    check_needed,
+    check_output,
+    framed,
+    named,
+    write_table,
+)
 from limbeck.landscapes.reading import Variants, read_variants
-from limbeck.landscapes.trained import Trained, open_trained
+from limbeck.landscapes.trained import Trained, is_saved, open_model
 
 __all__ = ["Plate", "propose"]
 
@@ -42,7 +52,7 @@ class Plate:
 
 
 def propose(
-    model_folder: str | os.PathLike[str],
+    model: str | os.PathLike[str],
     candidates: str | os.PathLike[str] | None = None,
     output: str | os.PathLike[str] | None = None,
     *,
@@ -59,29 +69,40 @@ def propose(
     ``measured`` names.
 
     Args:
-        model_folder: what :func:`limbeck.landscape` saved.
+        model: what :func:`limbeck.landscape` saved; or a name, as :func:`limbeck.landscapes.trained.open_model` takes
+            it.
         candidates: FASTA, CSV, TSV or Parquet of sequences or mutations; without it all single mutants of a protein
             and the pairs of the best of them.
         output: CSV, TSV or Parquet by its ending; ``"-"`` is CSV on standard output; ``None`` writes nothing.
         plan: how; ``None`` is ``Plan()``.
-        wild_type: the protein to mutate, as :func:`limbeck.landscapes.saturate` takes it.
+        wild_type: the protein to mutate, as :func:`limbeck.landscapes.saturate` takes it; for a name also that of the
+            candidates.
         measured: further files of variants that are not to be proposed.
         combined: positions whose best single mutants are combined in pairs.
         progress: show progress on standard error.
         reading: of the files, as :func:`limbeck.landscapes.reading.read_variants` takes it.
 
     Raises:
-        InputError: if there is no such model, a file cannot be read, an option has no meaning, or no candidate is left.
+        InputError: if there is no such model or protein, a file cannot be read, an option has no meaning, or no
+            candidate is left.
     """
     plan = plan or Plan()
     if combined < 2:
         raise InputError(f"at least 2 positions are combined, not {combined}")
     if output is not None:
         check_output(output)
-    saved = open_trained(model_folder)
+    if candidates is not None:
+        check_needed(model, wild_type)
+    if not is_saved(model) and plan.strategy != "greedy":
+        # It would come out, too, once all candidates were scored.
+        raise InputError(
+            f"--strategy {plan.strategy} needs a fitted model, and {os.fspath(model)} is no folder of one; without "
+            "labels use --strategy greedy"
+        )
+    saved = open_model(model, wild_type, reading.get("position_offset"))
     if plan.per_position is not None and not saved.assay.wild_types:
         raise InputError("--per-position: the model has no wild type that variants differ from; leave it out")
-    known = _measured(saved, Path(model_folder), measured, reading)
+    known = _measured(saved, Path(model) if is_saved(model) else None, measured, reading)
     if candidates is None:
         found = _mutants(saved, wild_type, combined, progress)
     else:
@@ -93,7 +114,7 @@ def propose(
     table = _table(saved, found, left[chosen], beliefs.mean[chosen], beliefs.measured[chosen], wells)
     if output is not None:
         write_table(table, output)
-    notes = [*found.notes, *notes, *_summary(saved, found.assay.take(left[chosen]), beliefs, plan)]
+    notes = [*found.notes, *saved.notes, *notes, *_summary(saved, found.assay.take(left[chosen]), beliefs, plan)]
     return Plate(table, notes, found.skipped)
 
 
@@ -111,7 +132,8 @@ class _Candidates:
 
 def _of_file(training: Assay, path: str | os.PathLike[str], reading: dict[str, Any]) -> _Candidates:
     found = _read(training, path, reading)
-    return _Candidates(_framed(training, found.rows, found.parents), found.labels, found.notes, found.skipped)
+    frame = framed(training, found.rows, found.parents, found.first_position)
+    return _Candidates(frame, found.labels, found.notes, found.skipped)
 
 
 def _read(training: Assay, path: str | os.PathLike[str], reading: dict[str, Any]) -> Variants:
@@ -128,27 +150,16 @@ def _mutants(saved: Trained, given: str | os.PathLike[str] | None, combined: int
         f"Candidates: the {len(scan.single_rows):,} single mutants of {scan.name}, and the "
         f"{len(rows) - len(scan.single_rows):,} pairs of the best ones of {used} positions."
     ]
-    return _Candidates(_framed(saved.assay, rows, np.full(len(rows), scan.parent, dtype=object)), None, notes, [])
-
-
-def _framed(training: Assay, rows: list[str], parents: NDArray[Any]) -> Assay:
-    return Assay(
-        training.name,
-        rows,
-        np.zeros(len(rows)),
-        parents,
-        training.wild_types,
-        first_position=training.first_position,
-    )
+    return _Candidates(framed(saved.assay, rows, np.full(len(rows), scan.parent, dtype=object)), None, notes, [])
 
 
 def _measured(
-    saved: Trained, folder: Path, files: Sequence[str | os.PathLike[str]], reading: dict[str, Any]
+    saved: Trained, folder: Path | None, files: Sequence[str | os.PathLike[str]], reading: dict[str, Any]
 ) -> set[str]:
     """Proteins that were measured."""
     known = set(saved.assay.sequences)
     # A model that reads vectors may have been fitted to a sample of what the report holds.
-    if (folder.parent / "report.json").exists():
+    if folder is not None and (folder.parent / "report.json").exists():
         known |= set(Comparison.read(folder.parent).assay.sequences)
     for path in files:
         known |= {expressed(row) for row in _read(saved.assay, path, reading).rows}

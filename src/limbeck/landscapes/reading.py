@@ -138,6 +138,7 @@ class Variants:
         labels: (n) the id column or FASTA id, else the mutations as given, else ``row-17``.
         parents: (n,) the name of each variant's wild type, ``""`` where it has none.
         lines: (n,) line (in Parquet row) of the file where each stands.
+        first_position: by wild type the number of its first residue in the file.
         notes: what was taken from the file.
         skipped: line and reason of each row that was left out.
     """
@@ -146,6 +147,7 @@ class Variants:
     labels: list[str]
     parents: NDArray[Any]
     lines: NDArray[np.int64]
+    first_position: Mapping[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     skipped: list[tuple[int, str]] = field(default_factory=list)
 
@@ -204,7 +206,7 @@ def read_variants(
     sequences = {parent: row.replace(GAP, "") for parent, row in wild_types.items()}
     _assign_parents(draft, chosen, sequences, bool(protein_column))
     given = dict(first_position or {}) if position_offset is None else dict.fromkeys(sequences, position_offset)
-    _place_all(draft, sequences, given)
+    first = _place_all(draft, sequences, given)
     frames = {parent: Frame.of(row) for parent, row in wild_types.items()}
     rows = _rows_in(draft, frames, width or len(next(iter(wild_types.values()))))
     draft.refuse(skip_invalid)
@@ -217,6 +219,7 @@ def read_variants(
         labels=[labels[i] for i in kept],
         parents=np.array([draft.proteins[i] if draft.proteins[i] in sequences else "" for i in kept], dtype=object),
         lines=np.array(table.lines, np.int64)[kept],
+        first_position=first,
         notes=draft.notes,
         skipped=draft.skipped(),
     )

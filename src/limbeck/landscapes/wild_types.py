@@ -31,7 +31,7 @@ _ALIGNED = 200
 
 
 def read_wild_types(
-    given: str | os.PathLike[str], option: str = "--wild-type", other: str = "column"
+    given: str | os.PathLike[str], option: str = "--wild-type", other: str = "no column"
 ) -> dict[str, str]:
     """Wild types by name, from a sequence (whose name is ``""``) or from a file.
 
@@ -40,21 +40,22 @@ def read_wild_types(
     Args:
         given: the sequence, or the file's path.
         option: by which the user gave it, for messages.
-        other: what it might have been, too, for messages.
+        other: what it might have been, too, and is not, for messages; may be empty.
 
     Raises:
         InputError: if ``given`` is neither, or the file cannot be used.
     """
     text = os.fspath(given)
+    neither = f"is no file, {other} and no sequence" if other else "is no file and no sequence"
     if not os.path.exists(text):
         # Most file names would pass for a sequence, in which a dot is a gap.
         if os.path.basename(text) != text or text.lower().endswith(_FILES):
-            raise InputError(f"{option} {text!r} is no file, no {other} and no sequence; check the path")
+            raise InputError(f"{option} {text!r} {neither}; check the path")
         try:
             return {"": _sequence(text, option)}
         except InvalidResidue as error:
             shown = text if len(text) <= 40 else text[:37] + "..."
-            raise InputError(f"{option} {shown!r} is no file, no {other} and no sequence ({error}); check it") from None
+            raise InputError(f"{option} {shown!r} {neither} ({error}); check it") from None
     if records.format_of(text) == "fasta":
         locator = records.Locator(text)
         named = [(record.id, records.clean_record(record, locator)) for record in records.read_records(text)]
