@@ -335,16 +335,16 @@ def test_weights_of_another_encoder_or_file_are_refused(weights, tmp_path):
 def test_it_competes_in_a_landscape(weights):
     made = make_assay(n=160, width=24, most=1)
     found, left_out = rungs(made, in_context=str(weights), default_encoder=False)
-    rung = next(r for r in found if r.name == "in context")
+    rung = next(r for r in found if r.name == "in-context predictor")
     assert rung.pretrained
     assert rung.encoder.name == "fake"
     splits, _ = make_splits(made, names=["random"])
     comparison = compare(made, splits, [*found[:3], rung], left_out, most=100, replicates=100, curves=False)
-    assert "in context" in set(comparison.scores["model"])
-    assert comparison.predictions.query("model == 'in context'")["std"].gt(0).all()
+    assert "in-context predictor" in set(comparison.scores["model"])
+    assert comparison.predictions.query("model == 'in-context predictor'")["std"].gt(0).all()
     alone = replace(made, parents=np.full(len(made), ""), wild_types={})
     found, left_out = rungs(alone, in_context=str(weights), default_encoder=False)
-    assert "in context" not in {r.name for r in found}
+    assert "in-context predictor" not in {r.name for r in found}
     assert any("wild type" in item.reason for item in left_out)
 
 
@@ -363,17 +363,17 @@ def test_the_shipped_network_is_that_of_the_shipped_student_and_names_what_it_le
 
 def test_the_shipped_network_is_a_rung_for_few_variants_of_proteins_that_it_did_not_learn_from():
     made = make_assay(n=160, width=24, most=1)
-    assert "in context" in {rung.name for rung in rungs(made)[0]}
-    assert "in context" not in {rung.name for rung in rungs(made, in_context=False)[0]}
-    assert "in context" not in {rung.name for rung in rungs(made, default_encoder=False)[0]}
+    assert "in-context predictor" in {rung.name for rung in rungs(made)[0]}
+    assert "in-context predictor" not in {rung.name for rung in rungs(made, in_context=False)[0]}
+    assert "in-context predictor" not in {rung.name for rung in rungs(made, default_encoder=False)[0]}
     many = make_assay(n=800, width=24, most=1)
-    assert "in context" not in {rung.name for rung in rungs(many)[0]}
-    assert "in context" in {rung.name for rung in rungs(many, in_context=True)[0]}
+    assert "in-context predictor" not in {rung.name for rung in rungs(many)[0]}
+    assert "in-context predictor" in {rung.name for rung in rungs(many, in_context=True)[0]}
 
     # A part of a protein that was learned from is as good as known.
     known = InContextModel().learned_from()["SUMO1_HUMAN"][:90]
     rows = [known[:i] + "W" + known[i + 1 :] for i in range(10, 50)]
     learned = Assay("sumo", rows, np.arange(40.0), np.full(40, "sumo", dtype=object), {"sumo": known})
     found, left_out = rungs(learned)
-    assert "in context" not in {rung.name for rung in found}
+    assert "in-context predictor" not in {rung.name for rung in found}
     assert any("SUMO1_HUMAN" in item.reason for item in left_out)

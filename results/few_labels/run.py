@@ -46,7 +46,7 @@ ORDERS = 10
 RANKED = 128
 """Labels up to which the ranker is fitted: its time grows with their cube, and it is cross-validated."""
 SHIPPED = ("limbeck-9m", "limbeck-contexts")
-IN_CONTEXT = "in context"
+IN_CONTEXT = "in-context predictor"
 
 
 def zero_labels(

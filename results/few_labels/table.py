@@ -30,7 +30,7 @@ LADDER = (
     "ridge on limbeck-9m at mutations",
     "Gaussian process on limbeck-9m",
     "Gaussian process on limbeck-9m at mutations",
-    "in context",
+    "in-context predictor",
 )
 """What `limbeck landscape` fits, and so can recommend."""
 DRAWN = {
@@ -40,9 +40,9 @@ DRAWN = {
     "Gaussian process on limbeck-9m at mutations": "tab:purple",
     "in-context linear regression on limbeck-9m": "tab:gray",
     "ridge on one-hot + zero-label homology": "tab:red",
-    "in context": "tab:green",
+    "in-context predictor": "tab:green",
 }
-FLAT = {"in context, no label": "tab:green", "zero-label homology": "tab:red", "zero-label limbeck-9m": "tab:olive"}
+FLAT = {"in-context predictor, no label": "tab:green", "zero-label homology": "tab:red", "zero-label limbeck-9m": "tab:olive"}
 
 Scores = dict[str, dict[str, dict[str, dict[str, list[float]]]]]
 """By assay, number of labels and method: Spearman's correlation and NDCG of each order."""

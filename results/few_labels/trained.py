@@ -63,7 +63,7 @@ def methods(weights: str | None) -> dict[str, Fit]:
     for loss in ("squared", "pairwise"):
         found[f"LSTM, {loss} loss"] = of_model(lambda assay, order, loss=loss: BiLSTM(loss=loss, random_state=order))
     for steps in (0, 100):
-        name = f"in context, {steps} steps of fine-tuning" if steps else "in context"
+        name = f"in-context predictor, {steps} steps of fine-tuning" if steps else "in-context predictor"
         found[name] = of_model(
             lambda assay, order, steps=steps: InContextModel(
                 weights, steps, wild_types=tuple(assay.wild_types.values()), random_state=order

@@ -35,7 +35,7 @@ SIZES, DRAWS, MOST_TESTED, RESAMPLES = (0, 16, 128), 3, 500, 10_000
 METRICS = ("spearman", "ndcg")
 ONE_HOT, AUGMENTED, WITH_RATIO = "ridge on one-hot", "ridge on one-hot + embedding", "ridge on one-hot + log ratio"
 READ, RATIO = "ridge on what the network reads", "log ratio of the student"
-IN_CONTEXT, TUNED = "in context", "in context, 100 steps of fine-tuning"
+IN_CONTEXT, TUNED = "in-context predictor", "in-context predictor, 100 steps of fine-tuning"
 ORDER = (RATIO, ONE_HOT, AUGMENTED, WITH_RATIO, READ, IN_CONTEXT, TUNED)
 
 Predict = Callable[[list[str], np.ndarray, list[str]], np.ndarray]

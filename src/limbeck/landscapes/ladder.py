@@ -160,7 +160,7 @@ def _in_context(assay: Assay, weights: str | None, seed: int) -> Rung:
     model = InContextModel.of_file(weights, wild_types=wild_types, random_state=seed)
     if name := model.learned_as():
         raise _NotForIt(f"it learned from measurements of this protein or one much like it ({name})")
-    return Rung("in context", "pretrained", model, model.embedder(), curve=True)
+    return Rung("in-context predictor", "pretrained", model, model.embedder(), curve=True)
 
 
 def _kind(name: str, encoder: Encoder) -> str:
