@@ -42,7 +42,11 @@ DRAWN = {
     "ridge on one-hot + zero-label homology": "tab:red",
     "in-context predictor": "tab:green",
 }
-FLAT = {"in-context predictor, no label": "tab:green", "zero-label homology": "tab:red", "zero-label limbeck-9m": "tab:olive"}
+FLAT = {
+    "in-context predictor, no label": "tab:green",
+    "zero-label homology": "tab:red",
+    "zero-label limbeck-9m": "tab:olive",
+}
 
 Scores = dict[str, dict[str, dict[str, dict[str, list[float]]]]]
 """By assay, number of labels and method: Spearman's correlation and NDCG of each order."""
