@@ -1,7 +1,7 @@
 """What networks are trained to make small: the squared error, or a loss of the order alone.
 
-The ranking losses are those of :mod:`limbeck.landscapes.models.ranker`, over the rows of a batch and divided by their
-number.
+The ranking losses are those of ``limbeck.landscapes.models.LinearRanker``, over the rows of a batch and divided by
+their number.
 """
 
 from __future__ import annotations
