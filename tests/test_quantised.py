@@ -26,6 +26,8 @@ from limbeck.records import read_records
 from limbeck.search import build_index
 from tiny_encoders import protein, write_esm2
 
+pytestmark = pytest.mark.skipif(not quantised.exact(), reason="int8 needs VNNI or AMX")
+
 PROTEOME = Path(__file__).parents[1] / "examples" / "mycoplasma_genitalium.fasta.gz"
 LEAST_COSINE = 0.99
 # Of the largest number. Ranges taken from the batch would make it 1.5e-3; a number in the middle between two steps,
@@ -261,6 +263,14 @@ def test_other_encoders_say_which_precisions_they_have(tmp_path, name):
 
 def test_a_processor_without_int8_is_one_clear_line(monkeypatch, folder):
     monkeypatch.setattr(ov.Core, "get_property", lambda *_: ["FP32", "BF16"])
-    with pytest.raises(InputError, match=re.escape("has no int8 for this processor; choose from: auto, f32, bf16")):
+    with pytest.raises(
+        InputError, match=re.escape("int8 needs a processor with VNNI or AMX; choose from: auto, f32, bf16")
+    ):
         limbeck.load(folder, precision="int8")
     assert student.load_student(folder, Options()).precision == "bf16"
+
+
+def test_a_processor_whose_sums_overflow_has_none(monkeypatch):
+    monkeypatch.setattr(student, "exact", lambda: False)
+    with pytest.raises(InputError, match="int8 needs a processor with VNNI or AMX"):
+        limbeck.load(precision="int8")

@@ -4,8 +4,8 @@ Each filter's weights are rounded within their own range, a product's inputs all
 protein is encoded: :data:`MARGIN` times the largest that they get on :data:`PROTEINS`. So a protein's vector doesn't
 depend on what else is in its batch, and any student can be had in int8, with nothing stored beside its weights. All
 that isn't a product with weights stays f32, so that vectors don't depend on whether a processor has bf16. Two machines
-differ where a number is so close to the middle between two steps that f32's own rounding decides; and without VNNI
-the runtime halves weights, lest sums overflow.
+differ where a number is so close to the middle between two steps that f32's own rounding decides. Without VNNI sums
+overflow or weights are halved, so there is no int8 there: see :func:`exact`.
 
 The compression library that belongs to OpenVINO (nncf) would place the same rounding operators into the graph, but it
 wants a data set to choose ranges from, too, and brings many packages with it, for the lines below.
@@ -13,12 +13,13 @@ wants a data set to choose ranges from, too, and brings many packages with it, f
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MARGIN", "PROTEINS", "Ranges", "convolution", "linear", "rounded"]
+__all__ = ["MARGIN", "PROTEINS", "Ranges", "convolution", "exact", "linear", "rounded"]
 
 Ranges = dict[str, float]
 """The largest magnitude of the input of each product with weights, by the name of its layer."""
@@ -54,6 +55,7 @@ PROTEINS = (
 )
 """Ranges are taken from these. Other proteins here are another int8: vectors would not be comparable."""
 
+EXACT = 1e-3
 _LAST = np.iinfo(np.int64).max
 
 
@@ -122,6 +124,22 @@ def convolution(x: Any, weight: NDArray[np.floating], largest: float, dilation: 
         for tap, stop in enumerate(stops)
     ]
     return _product(op.concat(read, 2), weight.transpose(0, 2, 1).reshape(filters, -1))
+
+
+@cache
+def exact() -> bool:
+    """Whether the runtime adds up products of 8 bits without loss on this processor, as it does with VNNI or AMX.
+
+    Without them pairs of products are added in 16 bits, which the largest exceed: asked here by such a sum.
+    """
+    import openvino as ov
+    from openvino import opset13 as op
+
+    x = op.parameter([-1, -1, 48], np.float32)
+    made = linear(x, np.ones((16, 48), np.float32), 1 / MARGIN)
+    compiled = ov.Core().compile_model(ov.Model([made], [x], "exact"), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    found = compiled([np.ones((1, 32, 48), np.float32)])[0]
+    return bool(np.abs(found - 48).max() < EXACT)
 
 
 def _product(x: Any, weight: NDArray[np.floating]) -> Any:

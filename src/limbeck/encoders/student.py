@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from limbeck.encoders.base import OnBatch, ResidueEncoder
-from limbeck.encoders.quantised import Ranges
+from limbeck.encoders.quantised import Ranges, exact
 from limbeck.encoders.registry import EncoderInfo, Family, Options, folder_config
 from limbeck.encoders.student_graph import (
     Operator,
@@ -333,8 +333,8 @@ def _resolve_precision(name: str, precision: str) -> str:
 
     capabilities = ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     if precision == "int8":
-        if "INT8" not in capabilities:
-            raise InputError(f"{name}: OpenVINO has no int8 for this processor; choose from: auto, f32, bf16")
+        if "INT8" not in capabilities or not exact():
+            raise InputError(f"{name}: int8 needs a processor with VNNI or AMX; choose from: auto, f32, bf16")
         return precision
     return "bf16" if "BF16" in capabilities else "f32"
 
