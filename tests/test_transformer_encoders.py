@@ -34,7 +34,6 @@ def by_tokenizer(kind, spell=str, **options):
 
 
 ANKH3 = [*tiny.ANKH_TOKENS, "[NLU]"]
-ROBERTA = ["<s>", "<pad>", "</s>", "<unk>", *"ACDEFGHIKLMNPQRSTVWYX"]
 FAMILIES = {
     # How to write a checkpoint, the class, how to write a protein, fixed tokens before and after it.
     "ESM-2": (tiny.write_esm2, "EsmModel", by_tokenizer("EsmTokenizer"), 1, 1),
@@ -56,7 +55,7 @@ FAMILIES = {
         1,
         1,
     ),
-    "RoBERTa": (tiny.write_roberta, "RobertaModel", by_list(ROBERTA, [0], [2]), 1, 1),
+    "RoBERTa": (tiny.write_roberta, "RobertaModel", by_list(tiny.LETTERED_TOKENS, [0], [2]), 1, 1),
     "mT5": (tiny.write_mt5, "MT5EncoderModel", by_list(tiny.ANKH_TOKENS, [], [1]), 0, 1),
 }
 

@@ -174,6 +174,7 @@ def write_esmc(folder: Path, *, residues: int = 128, layers: int = 3) -> Path:
 PROTT5_PIECES = ["<pad>", "</s>", "<unk>", *(f"▁{letter}" for letter in "ALGVSREDTIPKFQNYMHWCXBOUZ")]
 ANKH_TOKENS = ["<pad>", "</s>", "<unk>", *"ALGVSREDTIPKFQNYMHWCXBOUZ"]
 PROTBERT_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"LAGVESIKRDTPNQFYMHCWXUBZO"]
+LETTERED_TOKENS = ["<s>", "<pad>", "</s>", "<unk>", *"ACDEFGHIKLMNPQRSTVWYX"]
 
 
 def sentencepiece_model(pieces: list[str]) -> bytes:
@@ -273,9 +274,8 @@ def write_roberta(folder: Path, *, layers: int = 3, residues: int = 128) -> Path
     from transformers import RobertaConfig, RobertaForMaskedLM
 
     torch.manual_seed(0)
-    tokens = ["<s>", "<pad>", "</s>", "<unk>", *"ACDEFGHIKLMNPQRSTVWYX"]
     config = RobertaConfig(
-        vocab_size=len(tokens),
+        vocab_size=len(LETTERED_TOKENS),
         hidden_size=16,
         num_hidden_layers=layers,
         num_attention_heads=2,
@@ -283,9 +283,7 @@ def write_roberta(folder: Path, *, layers: int = 3, residues: int = 128) -> Path
         max_position_embeddings=residues + 4,
         pad_token_id=1,
     )
-    shaken(RobertaForMaskedLM(config)).save_pretrained(folder)
-    save_letter_tokenizer(folder, tokens, before="<s>", after="</s>", unknown="<unk>", padding="<pad>")
-    return folder
+    return _lettered(RobertaForMaskedLM(config), folder)
 
 
 def write_gpt2(folder: Path, *, layers: int = 3, residues: int = 128) -> Path:
@@ -294,9 +292,8 @@ def write_gpt2(folder: Path, *, layers: int = 3, residues: int = 128) -> Path:
     from transformers import GPT2Config, GPT2LMHeadModel
 
     torch.manual_seed(0)
-    tokens = ["<s>", "<pad>", "</s>", "<unk>", *"ACDEFGHIKLMNPQRSTVWYX"]
     config = GPT2Config(
-        vocab_size=len(tokens),
+        vocab_size=len(LETTERED_TOKENS),
         n_embd=16,
         n_layer=layers,
         n_head=2,
@@ -305,8 +302,13 @@ def write_gpt2(folder: Path, *, layers: int = 3, residues: int = 128) -> Path:
         eos_token_id=2,
         pad_token_id=1,
     )
-    shaken(GPT2LMHeadModel(config)).save_pretrained(folder)
-    save_letter_tokenizer(folder, tokens, before="<s>", after="</s>", unknown="<unk>", padding="<pad>")
+    return _lettered(GPT2LMHeadModel(config), folder)
+
+
+def _lettered(model: Any, folder: Path) -> Path:
+    """Save a network that reads :data:`LETTERED_TOKENS`."""
+    shaken(model).save_pretrained(folder)
+    save_letter_tokenizer(folder, LETTERED_TOKENS, before="<s>", after="</s>", unknown="<unk>", padding="<pad>")
     return folder
 
 

@@ -32,11 +32,16 @@ def assays(data: Path) -> list[Assay]:
         found[line["assay"]].append((line["mutant"], float(line["score"])))
     largest: dict[str, str] = {}
     for name, variants in found.items():
-        protein = "_".join(name.split("_")[:2])
+        protein = protein_of(name)
         if len(wild_types[name]) <= LONGEST and len(variants) > len(found.get(largest.get(protein, ""), ())):
             largest[protein] = name
     chosen = [name for name in largest.values() if len(found[name]) >= FEWEST]
     return [_assay(name, wild_types[name], found[name]) for name in sorted(chosen, key=lambda n: len(wild_types[n]))]
+
+
+def protein_of(name: str) -> str:
+    """The protein of an assay, by the first two words of its name."""
+    return "_".join(name.split("_")[:2])
 
 
 def _lines(path: Path) -> list[dict[str, str]]:

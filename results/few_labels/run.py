@@ -24,7 +24,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from assays import assays
+from assays import assays, protein_of
 from table import write
 
 from limbeck.files import whole
@@ -114,11 +114,15 @@ def fitted(assay: Assay, work: Path, relatives: Path | None, weights: str | None
 
 def unseen(assay: Assay, folder: Path | None) -> str | None:
     """The weights of the first network of a folder that was tested on the assay's protein, so never learned from it."""
-    protein = "_".join(assay.name.split("_")[:2])
     for path in sorted(folder.glob("*/in_context.safetensors")) if folder else ():
-        if protein in {"_".join(name.split("_")[:2]) for name in load_network(path)[1]["test"]}:
+        if protein_of(assay.name) in tested_on(path):
             return str(path)
     return None
+
+
+def tested_on(weights: Path) -> set[str]:
+    """The proteins that a network was tested on, so never learned from."""
+    return {protein_of(name) for name in load_network(weights)[1]["test"]}
 
 
 def measured(

@@ -21,15 +21,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from assays import assays
-from run import TESTED, both
+from assays import assays, protein_of
+from run import TESTED, both, tested_on
+from table import BASELINE, REPLICATES
 
 from limbeck.benchmarks.finetuning import Settings, finetune
 from limbeck.benchmarks.task import Items, Parts, Splits, Task
 from limbeck.files import whole
 from limbeck.landscapes.assay import Assay
 from limbeck.landscapes.in_context import SHIPPED, InContextModel
-from limbeck.landscapes.in_context.weights import load_network
 from limbeck.landscapes.models import Model
 from limbeck.landscapes.networks import BiLSTM, MaxPoolCNN
 
@@ -38,10 +38,8 @@ ASSAYS, ORDERS, SIZES = 5, 3, (16, 128)
 HELD = 0.2
 """Share of the labels by which an adapted encoder chooses its epoch."""
 EPOCHS = 6
-RESAMPLES = 4000
-BASELINE = "ridge on one-hot"
 BESIDE = (
-    "ridge on one-hot",
+    BASELINE,
     "ridge on one-hot + limbeck-9m",
     "ridge on one-hot + zero-label limbeck-9m",
     "ridge on limbeck-9m",
@@ -144,12 +142,8 @@ def main() -> None:
 
 def unseen(found: list[Assay], weights: str | None) -> list[Assay]:
     """The assays with the shortest wild types that the network did not learn from."""
-    left_out = {_protein(name) for name in load_network(weights or SHIPPED)[1]["test"]}
-    return [assay for assay in found if _protein(assay.name) in left_out][:ASSAYS]
-
-
-def _protein(name: str) -> str:
-    return "_".join(name.split("_")[:2])
+    left_out = tested_on(Path(weights or SHIPPED))
+    return [assay for assay in found if protein_of(assay.name) in left_out][:ASSAYS]
 
 
 def measure(assay: Assay, order: int, found: dict[str, Any], path: Path, by_name: dict[str, Fit]) -> None:
@@ -170,7 +164,7 @@ def measure(assay: Assay, order: int, found: dict[str, Any], path: Path, by_name
 
 
 def write(chosen: list[Assay], measured: dict[tuple[str, str], dict[str, list[list[float]]]]) -> None:
-    drawn = np.random.default_rng(0).integers(0, len(chosen), (RESAMPLES, len(chosen)))
+    drawn = np.random.default_rng(0).integers(0, len(chosen), (REPLICATES, len(chosen)))
     rows = []
     for (size, name), by_assay in measured.items():
         if any(len(by_assay.get(assay.name, ())) < ORDERS for assay in chosen):

@@ -7,12 +7,12 @@ their number.
 from __future__ import annotations
 
 from collections.abc import Callable
-
-import torch
-from torch import Tensor
-from torch.nn import functional as F
+from typing import TYPE_CHECKING
 
 from limbeck.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["LOSSES", "check_loss", "listwise", "pairwise", "squared"]
 
@@ -24,6 +24,9 @@ def squared(predicted: Tensor, scores: Tensor) -> Tensor:
 
 def pairwise(predicted: Tensor, scores: Tensor) -> Tensor:
     """Mean logistic loss over the pairs that score differently (Burges et al. 2005, RankNet); 0 without any."""
+    # Here, so that names can be checked before PyTorch is imported, which takes seconds.
+    from torch.nn import functional as F
+
     higher = scores[:, None] > scores
     margins = (predicted[:, None] - predicted)[higher]
     return F.softplus(-margins).sum() / max(1, len(margins))
@@ -35,7 +38,7 @@ def listwise(predicted: Tensor, scores: Tensor) -> Tensor:
     Scores are taken as they are: networks are trained on standardised ones.
     """
     wanted = scores.softmax(dim=0)
-    return (torch.xlogy(wanted, wanted) - wanted * predicted.log_softmax(dim=0)).sum()
+    return (wanted.xlogy(wanted) - wanted * predicted.log_softmax(dim=0)).sum()
 
 
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {

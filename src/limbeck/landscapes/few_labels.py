@@ -73,9 +73,9 @@ def recommend(labels: int, relatives: bool = False, among: Collection[str] | Non
     """What to use with so many labelled variants of one protein; ``None`` if there are more than were measured.
 
     Args:
-        relatives: whether there is a file of natural proteins to search for relatives.
-        among: methods that can be had, as the ladder calls them, beside those that search for relatives; ``None`` for
-            all. Ridge on one-hot always can.
+        relatives: whether what searches a file of natural proteins for relatives counts, whatever ``among`` says.
+        among: methods that can be had, as the ladder calls them; ``None`` for all that search for no relatives. Ridge
+            on one-hot always can.
 
     Raises:
         ValueError: if there is no label at all.
@@ -86,11 +86,16 @@ def recommend(labels: int, relatives: bool = False, among: Collection[str] | Non
     if not is_few(labels):
         return None
     nearest = min({row.labels for row in rows}, key=lambda size: abs(math.log(size / labels)))
-    here = [row for row in rows if row.labels == nearest and (relatives or not row.relatives)]
-    here = [row for row in here if among is None or row.relatives or row.method in (BASELINE, *among)]
+    here = [row for row in rows if row.labels == nearest and _counts(row, relatives, among)]
     winners = [row for row in here if row.gain_low > 0]
     baseline = next(row for row in here if row.method == BASELINE)
     return max(winners, key=lambda row: row.value, default=baseline)
+
+
+def _counts(row: Measured, relatives: bool, among: Collection[str] | None) -> bool:
+    if row.relatives and relatives:
+        return True
+    return not row.relatives if among is None else row.method in (BASELINE, *among)
 
 
 def advice(assay: Assay, among: Collection[str] | None = None) -> str:
@@ -101,7 +106,7 @@ def advice(assay: Assay, among: Collection[str] | None = None) -> str:
     """
     if len(assay.wild_types) != 1 or not len(assay) or (assay.parents == "").any():
         return ""
-    found = recommend(len(assay), among is not None and any(RELATIVES in name for name in among), among)
+    found = recommend(len(assay), among=among)
     if found is None:
         return ""
     assays = _table()[0]

@@ -212,7 +212,7 @@ def _write_skipped(assay: Assay, folder: Path) -> None:
 def _recommended(assay: Assay, models: Sequence[Rung]) -> Rung:
     """The model that the learning curves say is best with so few variants, of those at hand."""
     methods = {_method(rung): rung for rung in models}
-    found = recommend(len(assay), any(RELATIVES in name for name in methods), methods)
+    found = recommend(len(assay), among=methods)
     assert found is not None, "advice was given"
     return methods[found.method]
 

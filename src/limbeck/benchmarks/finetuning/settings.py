@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from limbeck.errors import InputError
+from limbeck.losses import check_loss
 
 __all__ = ["METHODS", "Settings"]
 
 METHODS = ("head", "prompt", "lora", "full")
 """What learns: a linear head on the frozen network; a vector for each layer, one low-rank change for all and a head;
 low-rank changes of all its matrices and a head; all of it."""
-LOSSES = ("squared", "pairwise", "listwise")
 LEARNING_RATES = {"head": 0.0, "prompt": 1e-3, "lora": 1e-3, "full": 1e-4}
 
 
@@ -55,8 +55,7 @@ class Settings:
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise InputError(f"there is no way {self.method!r} to fine-tune; choose from: {', '.join(METHODS)}")
-        if self.loss not in LOSSES:
-            raise InputError(f"there is no loss {self.loss!r}; choose from: {', '.join(LOSSES)}")
+        check_loss(self.loss)
         for name in ("epochs", "patience", "batch", "tokens", "rank"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} of fine-tuning must be at least 1, not {getattr(self, name)}")

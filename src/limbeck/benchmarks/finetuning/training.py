@@ -26,6 +26,7 @@ from limbeck.distillation.precision import resolve_precision
 from limbeck.encoders.transformer import resolve_device
 from limbeck.errors import InputError
 from limbeck.losses import LOSSES
+from limbeck.rising import rising_line
 
 __all__ = ["Valid", "frozen", "loss_of", "scored", "solve_head", "train"]
 
@@ -37,8 +38,6 @@ STRENGTHS = tuple(10.0**k for k in range(0, -6, -1))
 """Penalties on the head's squared weights, strongest first: of equal scores the strongest wins."""
 ITERATIONS = 60
 WARM_UP = 0.1
-LEAST_SLOPE = 0.01
-"""In standard deviations of the targets for one of what a ranking network gives."""
 
 
 @dataclass(frozen=True)
@@ -212,12 +211,9 @@ def train(
 @torch.no_grad()
 def _rescale(network: Tuned, fit: Examples, settings: Settings) -> None:
     """Bring the scores of a network that was trained to rank to the targets' units, by a line that rises."""
-    found = scored(network, fit, settings)[:, 0]
-    centred = found - found.mean()
-    spread = float(centred.square().mean().sqrt()) or 1.0
-    slope = max(float((centred * fit.targets).mean()) / spread**2, LEAST_SLOPE / spread)
+    intercept, slope = rising_line(scored(network, fit, settings)[:, 0].double().numpy(), fit.targets.double().numpy())
     network.head.weight.mul_(slope)
-    network.head.bias.mul_(slope).add_(float(fit.targets.mean()) - slope * float(found.mean()))
+    network.head.bias.mul_(slope).add_(intercept)
 
 
 def _share(done: float) -> float:

@@ -28,6 +28,7 @@ from limbeck.landscapes.in_context.variants import Describer
 from limbeck.landscapes.in_context.weights import load_network
 from limbeck.landscapes.models.base import Data, Model, State, checked_data, from_text, part, to_text
 from limbeck.landscapes.vectors import Source
+from limbeck.rising import rising_line
 
 __all__ = ["SHIPPED", "InContextModel", "fine_tuned"]
 
@@ -38,9 +39,6 @@ FOLDS = 5
 FEWEST_TO_TUNE = 4
 LEARNING_RATE = 1e-4
 """Of fine-tuning on the support."""
-LEAST_SLOPE = 0.01
-"""In standard deviations of the scores for one of what the network says: the line rises, if hardly, where the folds of
-a few labels show no rise, so that the network's order is kept."""
 
 Array = NDArray[np.float64]
 
@@ -99,7 +97,7 @@ class InContextModel(Model):
         Raises:
             InputError: if they cannot be read, or that encoder cannot be loaded or is another now.
         """
-        encoder = _about(_file(weights))["encoder"]
+        encoder = _opened(_file(weights))[1]["encoder"]
         model = cls(weights, sha256=file_hash(_file(weights)), encoder=encoder, **arguments)
         model._network()
         return model
@@ -110,7 +108,7 @@ class InContextModel(Model):
         Raises:
             InputError: if the weights cannot be read.
         """
-        return dict(_about(_file(self.weights)).get("proteins", {}))
+        return dict(_opened(_file(self.weights))[1].get("proteins", {}))
 
     def learned_as(self) -> str | None:
         """The name in :meth:`learned_from` of a protein that a wild type is, or is much like; ``None`` for none.
@@ -200,10 +198,9 @@ class InContextModel(Model):
     def _network(self) -> tuple[InContextNetwork, str]:
         """The network of the file, and the fingerprint of the encoder that it needs."""
         path = _file(self.weights)
-        _about(path)
+        network, about = _opened(path)
         if self.sha256 is not None and file_hash(path) != self.sha256:
             raise InputError(f"{path}: not the weights that were asked for; their SHA-256 is another")
-        network, about = load_network(path)
         encoder = self._source.load()
         if encoder.fingerprint != about["fingerprint"]:
             raise InputError(f"encoder {encoder.name} is not the one that {path} was trained with; give that")
@@ -219,20 +216,16 @@ class InContextModel(Model):
     def _line(self) -> tuple[Array, float]:
         """Intercept and slope, and the root of the mean squared error; from predictions across folds."""
         count = len(self.scores_)
-        mean, spread = float(self.scores_.mean()), float(self.scores_.std())
         if count < 2 * FOLDS:
+            mean, spread = float(self.scores_.mean()), float(self.scores_.std())
             return np.array([mean, spread]), spread
         folds = np.random.default_rng(self.random_state).permutation(count) % FOLDS
         predicted = np.empty(count)
         for fold in range(FOLDS):
             out = folds == fold
             predicted[out] = _asked(self.network_, self.support_[~out], self.scores_[~out], self.support_[out])
-        centred = predicted - predicted.mean()
-        variance = float(centred @ centred)
-        least = LEAST_SLOPE * (spread or 1.0) / (float(predicted.std()) or 1.0)
-        slope = max(least, float(centred @ self.scores_) / variance) if variance > 0 else least
-        line = np.array([mean - slope * predicted.mean(), slope])
-        return line, float(np.sqrt(np.mean((line[0] + slope * predicted - self.scores_) ** 2)))
+        line = np.array(rising_line(predicted, self.scores_))
+        return line, float(np.sqrt(np.mean((line[0] + line[1] * predicted - self.scores_) ** 2)))
 
 
 @lru_cache(maxsize=8)
@@ -245,10 +238,11 @@ def _file(weights: str | None) -> Path:
     return SHIPPED if weights is None else Path(weights)
 
 
-def _about(path: Path) -> dict[str, Any]:
+def _opened(path: Path) -> tuple[InContextNetwork, dict[str, Any]]:
+    """The network of a file, and what is said about it."""
     if not path.is_file():
         raise InputError(f"{path}: no such file; make it with results/in_context/train.py")
-    return load_network(path)[1]
+    return load_network(path)
 
 
 @contextmanager

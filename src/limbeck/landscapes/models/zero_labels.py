@@ -13,12 +13,9 @@ from limbeck.errors import InputError
 from limbeck.landscapes.models.base import Data, Model, State, checked_data, from_text, to_text
 from limbeck.landscapes.vectors import Source
 from limbeck.landscapes.zero_labels import ZeroLabels, check_likelihoods
+from limbeck.rising import rising_line
 
 __all__ = ["ZeroLabelModel"]
-
-LEAST_SLOPE = 0.01
-"""In standard deviations of the measured scores for one of the log-likelihood ratios. Above zero, so that the order is
-the encoder's, whatever few labels say."""
 
 
 class ZeroLabelModel(Model):
@@ -67,10 +64,7 @@ class ZeroLabelModel(Model):
         rows, scores = checked_data(X, y)
         ratios, self.width_ = self.ratios(rows), len(rows[0])
         self.fingerprint_ = self.zero_labels().fingerprint
-        spread = float(ratios.std())
-        slope = float(np.mean((ratios - ratios.mean()) * scores)) / spread**2 if spread else 0.0
-        self.slope_ = max(slope, LEAST_SLOPE * (float(scores.std()) or 1.0) / (spread or 1.0))
-        self.intercept_ = float(scores.mean() - self.slope_ * ratios.mean())
+        self.intercept_, self.slope_ = rising_line(ratios, scores)
         self.noise_ = float(np.mean((scores - self.slope_ * ratios - self.intercept_) ** 2))
         return self
 

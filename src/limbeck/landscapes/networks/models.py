@@ -37,6 +37,7 @@ from limbeck.landscapes.networks.training import (
 from limbeck.landscapes.networks.windows import Batch, Windows
 from limbeck.losses import check_loss
 from limbeck.progress import Progress
+from limbeck.rising import rising_line
 
 __all__ = ["BiLSTM", "CNNEnsemble", "DilatedCNN", "LinearMaxPoolCNN", "MaxPoolCNN", "NetworkModel"]
 
@@ -47,8 +48,6 @@ FEWEST_FOR_THREADS = 1e9
 work, and on a busy machine fifty times as long."""
 LARGEST_GRADIENT = 1.0
 """Norm to which the gradient of an LSTM is limited, which now and then explodes."""
-LEAST_SLOPE = 0.01
-"""In standard deviations of the scores for one of what a ranking network gives."""
 SAMPLED_STEPS = 8
 OPERATIONS_OF_ADAM = 4
 """For each parameter, in a step."""
@@ -253,9 +252,7 @@ class NetworkModel(Model):
         """Start and slope of the line from what a ranking network gives to scores; it rises whatever they say."""
         with self._threads_for(examples):
             raw = predict(self.network_, examples)
-        centred, spread = raw - raw.mean(), float(raw.std()) or 1.0
-        slope = max(float(np.mean(centred * scores)) / spread**2, LEAST_SLOPE * (float(scores.std()) or 1.0) / spread)
-        return float(scores.mean() - slope * raw.mean()), slope
+        return rising_line(raw, scores)
 
     def _checkpoint(self, folder: Path, rows: list[str], scores: NDArray[np.float64], held: Data | None) -> Checkpoint:
         digest = hashlib.sha256(json.dumps([type(self).__name__, self.get_params()], sort_keys=True).encode())
