@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from limbeck import InputError, load
 from limbeck.encoders.base import ResidueEncoder
+from limbeck.encoders.batches import Piece
 from limbeck.encoders.registry import Options
 from limbeck.encoders.student import StudentEncoder, expected_shapes
 from limbeck.encoders.variants import encode_variants
@@ -18,10 +19,12 @@ CONFIG = {"version": "1", "license": "CC0-1.0", "pooling": "combined", "limbeck"
 WILD_TYPE = protein(70)
 
 
-def student(pooling, dimension=None):
+def student(pooling, dimension=None, dilations=(1, 2)):
     rng = np.random.default_rng(0)
-    weights = {key: rng.normal(size=shape) * 0.5 for key, shape in expected_shapes(SHAPE).items()}
-    return StudentEncoder("tiny", CONFIG, weights, Options(pooling=pooling, precision="f32", dimension=dimension))
+    shape = SHAPE | {"dilations": list(dilations)}
+    weights = {key: rng.normal(size=size) * 0.5 for key, size in expected_shapes(shape).items()}
+    options = Options(pooling=pooling, precision="f32", dimension=dimension)
+    return StudentEncoder("tiny", CONFIG | {"limbeck": shape}, weights, options)
 
 
 class Counting(ResidueEncoder):
@@ -53,6 +56,7 @@ def encoders(tmp_path_factory):
     return {
         "student, combined": student("combined"),
         "student, mean": student("mean"),
+        "student, one block": student("combined", dilations=(1,)),
         "context library": load(write_library(folder / "library.safetensors")),
         "context HMM, mean": load(write_hmm(folder / "contexts.hmm"), pooling="mean"),
         "one-hot": load("one-hot"),
@@ -65,6 +69,7 @@ def encoders(tmp_path_factory):
 NAMES = [
     "student, combined",
     "student, mean",
+    "student, one block",
     "context library",
     "context HMM, mean",
     "one-hot",
@@ -136,7 +141,7 @@ def test_only_windows_are_computed():
 
 def test_only_owned_residues_are_averaged_by_a_context_library(encoders):
     encoder = encoders["context library"]
-    whole = encoder.pooled_sums([WILD_TYPE], [slice(3, 40)])[0]
+    whole = encoder.pooled_sums([WILD_TYPE], [Piece(slice(3, 40), 0, len(WILD_TYPE))])[0]
     np.testing.assert_allclose(whole, encoder.encode_residues([WILD_TYPE])[0][3:40].sum(axis=0), rtol=1e-5)
 
 

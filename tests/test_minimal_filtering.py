@@ -9,7 +9,9 @@ from openvino import opset13 as op
 
 import limbeck
 from limbeck.encoders import minimal_filtering
+from limbeck.encoders.batches import Piece
 from limbeck.encoders.student_graph import compile_graph, network_graph
+from limbeck.encoders.student_pooling import counted, shares_of
 from limbeck.residues import to_ids
 from tiny_encoders import protein
 
@@ -75,13 +77,11 @@ def test_convolution_is_the_plain_one(convolve, batch, length, shape, seed):
 def test_vectors_are_those_of_plain_convolutions():
     encoder = limbeck.load(precision="f32", threads=1)
     ids = np.array([to_ids(protein(160))], dtype=np.int32)
-    owned = np.ones(ids.shape, np.float32)
-    sums = [
-        compile_graph(network_graph(encoder._weights, encoder._dilations, "combined", minimal), "f32", 1)([ids, owned])[
-            0
-        ]
-        for minimal in (False, True)
-    ]
-    composition = np.full((1, 20), ids.size / 20)
-    plain_vector, vector = (encoder.finish(np.concatenate([s, composition], axis=1) / ids.size) for s in sums)
+    shares = shares_of([Piece(slice(0, ids.size), 0, ids.size)], ids.size)
+    graphs = (network_graph(encoder._weights, encoder._dilations, "combined", minimal) for minimal in (False, True))
+    sums = [compile_graph(graph, "f32", 1)([ids, shares])[0] for graph in graphs]
+    counts = counted(protein(160), slice(0, 160))[None]
+    plain_vector, vector = (
+        encoder.finish(np.concatenate([s, counts], axis=1).astype(float), np.array([160.0])) for s in sums
+    )
     np.testing.assert_allclose(vector, plain_vector, atol=1e-5 * np.abs(plain_vector).max())

@@ -3,8 +3,8 @@
     python results/model/project.py PROTEINS.fasta -o FOLDER
 
 PROTEINS.fasta is the corpus of the default model; of the proteins that it was trained on (training-proteins.tsv.gz),
-one of each family, 6,000 are drawn. FOLDER gets config.json and model.safetensors with the new ``center`` and
-``project.weight``; every other tensor is as it was, bit for bit.
+one of each family, 6,000 are drawn, and read whole. FOLDER gets config.json and model.safetensors with the new
+``center`` and ``project.weight``; every other tensor is as it was, bit for bit.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from limbeck.distillation.config import StudentConfig
-from limbeck.distillation.corpus import CROP_LENGTHS
-from limbeck.distillation.projection import SAMPLE_PROTEINS, projection
+from limbeck.distillation.projection import LONGEST, SAMPLE_PROTEINS, projection
 from limbeck.encoders.student import StudentEncoder, expected_shapes, student_folder
+from limbeck.encoders.student_pooling import parts
 from limbeck.files import whole
 from limbeck.records import read_records
 from limbeck.residues import clean
@@ -35,19 +35,19 @@ HERE = Path(__file__).parent
 class Pooled(StudentEncoder):
     """Gives what is projected instead of the vector."""
 
-    def finish(self, means: NDArray[np.float64]) -> NDArray[np.float64]:
-        return self.pooled(means)
+    def finish(self, sums: NDArray[np.float64], lengths: NDArray[np.float64]) -> NDArray[np.float64]:
+        return parts(sums, lengths, self._width, self._states)
 
 
 def sample(proteins: Path) -> list[str]:
-    """Training proteins in the order of a hash, the first of each family, cut to the longest crop of the training."""
+    """Training proteins in the order of a hash, the first of each family."""
     with gzip.open(HERE / "training-proteins.tsv.gz", "rt", encoding="utf-8") as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
     rows.sort(key=lambda row: hashlib.sha256(row["id"].encode()).digest())
     first = {row["family"]: row["id"] for row in reversed(rows)}
     wanted = {row["id"] for row in rows if first[row["family"]] == row["id"]}
     names = set([row["id"] for row in rows if row["id"] in wanted][:SAMPLE_PROTEINS])
-    found = [clean(record.text)[: CROP_LENGTHS[-1]] for record in read_records(proteins) if record.id in names]
+    found = [clean(record.text)[:LONGEST] for record in read_records(proteins) if record.id in names]
     if len(found) != len(names):
         raise SystemExit(f"error: {proteins} holds {len(found)} of the {len(names)} proteins; give the whole corpus")
     return found

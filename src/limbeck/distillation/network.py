@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from limbeck.distillation.config import StudentConfig
+from limbeck.encoders.student_pooling import ENDS, GAPS, part_sizes
 from limbeck.residues import PAD_ID, RESIDUES
 
 __all__ = ["Outputs", "Student", "Subnetwork"]
@@ -37,8 +38,10 @@ class Outputs(NamedTuple):
     vectors: Tensor
     """(batch, width) protein vectors."""
     pooled: Tensor
-    """(batch, states + width + 20) what the vectors are projected from: square roots of the proteins' mean context
-    assignments, means of their residue vectors, square roots of their composition."""
+    """(batch, numbers) what the vectors are projected from, part by part as in
+    :func:`limbeck.encoders.student_pooling.part_sizes`: square roots of the proteins' mean context assignments, means
+    of their residue vectors, square roots of their composition, how the means over the first and the last residues
+    differ from those over all, square roots of the shares of pairs of residues, logarithms of the lengths."""
 
 
 class Subnetwork(NamedTuple):
@@ -108,7 +111,7 @@ class Student(nn.Module):
         self.blocks = nn.ModuleList(blocks)
         self.norm = nn.LayerNorm(config.width)
         self.contexts = nn.Linear(config.width, config.states)
-        pooled = config.states + config.width + len(RESIDUES)
+        pooled = sum(part_sizes(config.width, config.states))
         self.project = nn.Linear(pooled, config.width, bias=False)
         self.register_buffer("center", torch.zeros(pooled))
         self.center[: config.states] = config.states**-0.5
@@ -140,12 +143,28 @@ class Student(nn.Module):
         """Everything that an objective may look at; arguments as for :meth:`residues`."""
         features = self.residues(ids, mask, part)
         contexts = F.log_softmax(self.contexts(features).float(), dim=-1)
-        lengths = mask.float().sum(1)
-        mean = (contexts.exp() * mask).sum(1) / lengths
         profile = F.log_softmax(self.profile(features).float(), dim=-1)
-        # The square root is Hellinger's: it lets rare contexts speak beside frequent ones. All proteins share most of
-        # it, so what they share is taken off before the projection.
-        composition = (F.one_hot(ids, PAD_ID + 1)[..., : len(RESIDUES)] * mask).sum(1) / lengths
-        means = (features.float() * mask).sum(1) / lengths
-        pooled = torch.cat([mean.clamp_min(1e-12).sqrt(), means, composition.clamp_min(1e-12).sqrt()], dim=1)
+        pooled = _pooled(ids, mask.float(), features.float(), contexts.exp())
         return Outputs(mask, features, contexts, profile, self.project(pooled - self.center), pooled)
+
+
+def _pooled(ids: Tensor, mask: Tensor, features: Tensor, contexts: Tensor) -> Tensor:
+    """:attr:`Outputs.pooled`; :func:`limbeck.encoders.student_pooling.parts` is the same in NumPy."""
+    lengths = mask.sum(1)
+    # The square root is Hellinger's: it lets rare contexts speak beside frequent ones. All proteins share most of it,
+    # so what they share is taken off before the projection.
+    roots = [_mean(contexts, mask)]
+    letters = F.one_hot(ids, PAD_ID + 1)[..., : len(RESIDUES)].float() * mask
+    roots.append(_mean(letters, mask))
+    pairs = [(letters[:, :-gap].transpose(1, 2) @ letters[:, gap:]).flatten(1) / lengths for gap in GAPS]
+    roots.append(torch.cat(pairs, dim=1))
+    assigned, composition, paired = (root.clamp_min(1e-12).sqrt() for root in roots)
+    mean = _mean(features, mask)
+    after = mask.flip(1).cumsum(1).flip(1)
+    first, last = (_mean(features, mask * (rank <= ENDS)) - mean for rank in (mask.cumsum(1), after))
+    return torch.cat([assigned, mean, composition, first, last, paired, lengths.log()], dim=1)
+
+
+def _mean(values: Tensor, mask: Tensor) -> Tensor:
+    """(batch, ...) means of (batch, length, ...) where the mask (batch, length, 1) is 1."""
+    return (values * mask).sum(1) / mask.sum(1)

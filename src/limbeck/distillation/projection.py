@@ -1,8 +1,9 @@
 """The last step of a training run: fit the map from what is pooled over a protein to its vector in closed form.
 
-Three things are pooled: assignments to sequence contexts, which tell relatives, residue vectors, which tell what the
-contexts were not taught, and the composition. Each is brought to a variance of its own (:data:`SHARES`) before
-principal components are taken of all together.
+What is pooled has several parts: assignments to sequence contexts, which tell relatives; residue vectors, which tell
+what the contexts were not taught, over the whole protein and at its ends; how often residues and pairs of them occur;
+and the length. Each is brought to a variance of its own (:data:`SHARES`) before principal components are taken of all
+together.
 
 Some contexts vary together over whole folds and swamp the rest in a nearest-neighbour search. Each component, scaled by
 its standard deviation to a power of -1/2, evens that out half-way; full whitening (a power of -1) would let the noise
@@ -20,18 +21,22 @@ import torch
 from torch import Tensor
 
 from limbeck.distillation.config import StudentConfig
-from limbeck.distillation.corpus import CROP_LENGTHS, Corpus
+from limbeck.distillation.corpus import Corpus
 from limbeck.distillation.network import Student
-from limbeck.residues import RESIDUES
+from limbeck.encoders.batches import pack
+from limbeck.encoders.student_pooling import part_sizes
 
 __all__ = ["fit_projection", "principal_components", "projection"]
 
 SAMPLE_PROTEINS = 6000
-ROWS = 32
+BATCH_RESIDUES = 16_384
+LONGEST = 2048
+"""Of longer proteins a random piece of this length stands for the whole."""
 POWER = -0.5
-SHARES = (1.0, 1.5, 0.5)
-"""Standard deviations over proteins to which contexts, residue vectors and composition are brought. Chosen on training
-and validation proteins of the probes (``results/model/pooling.py``)."""
+SHARES = (1.0, 1.5, 0.5, 0.5, 0.5, 0.4, 0.3)
+"""Standard deviations over proteins to which the parts are brought, in the order of
+:func:`limbeck.encoders.student_pooling.part_sizes`. Chosen on training and validation proteins of the probes
+(``results/model/pooling.py``)."""
 
 
 def principal_components(pooled: Tensor, width: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -75,12 +80,12 @@ def fit_projection(student: Student, corpus: Corpus, *, device: str = "cpu", bf1
     training = rng.permutation(np.flatnonzero(~corpus.is_validation))
     _, first = np.unique(corpus.families[training], return_index=True)
     sample = training[np.sort(first)][:SAMPLE_PROTEINS]
-    sample = sample[np.argsort(corpus.lengths[sample], kind="stable")]
     pooled = []
     student.eval()
-    for proteins in np.array_split(sample, -(-len(sample) // ROWS)):
-        length = min(CROP_LENGTHS[-1], int(corpus.lengths[proteins].max()))
-        batch = corpus.crop(proteins, length, rng, margin=0)
+    lengths = np.minimum(corpus.lengths[sample], LONGEST).tolist()
+    for rows in pack(lengths, BATCH_RESIDUES):
+        proteins = sample[rows]
+        batch = corpus.crop(proteins, lengths[rows[0]], rng, margin=0)
         ids = torch.from_numpy(batch.ids.astype(np.int64)).to(device)
         mask = torch.from_numpy(batch.mask).to(device)[..., None].float()
         with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=bf16):
@@ -94,14 +99,14 @@ def projection(pooled: Tensor, config: StudentConfig) -> tuple[Tensor, Tensor]:
     """The map from what is pooled over a protein to its vector.
 
     Args:
-        pooled: (n, states + width + 20) of n proteins, as in :class:`limbeck.distillation.network.Outputs`.
+        pooled: (n, numbers) of n proteins, as in :class:`limbeck.distillation.network.Outputs`.
         config: the student's.
 
     Returns:
-        ``center`` (states + width + 20,), and ``weight`` (width, states + width + 20), so that
-        ``(pooled - center) @ weight.T`` are protein vectors.
+        ``center`` (numbers,), and ``weight`` (width, numbers), so that ``(pooled - center) @ weight.T`` are protein
+        vectors.
     """
-    parts = pooled.split((config.states, config.width, len(RESIDUES)), dim=1)
+    parts = pooled.split(part_sizes(config.width, config.states), dim=1)
     totals = (part.var(0, correction=0).sum().sqrt().clamp_min(1e-12) for part in parts)
     scale = torch.cat(
         [

@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from limbeck.encoders.batches import Window, pack, split
+from limbeck.encoders.batches import Piece, Window, pack, split
 from limbeck.residues import InvalidResidue, clean
 from limbeck.stages import stage
 
@@ -97,9 +97,9 @@ def cleaned(sequences: Sequence[str]) -> list[str]:
     return result
 
 
-def _sums(features: list[NDArray[np.float32]], owned: list[slice]) -> NDArray[np.float64]:
+def _sums(features: list[NDArray[np.float32]], pieces: list[Piece]) -> NDArray[np.float64]:
     """Sum of each window's owned features: (n, dimension)."""
-    return np.stack([f[s].sum(axis=0, dtype=np.float64) for f, s in zip(features, owned, strict=True)])
+    return np.stack([f[p.owned].sum(axis=0, dtype=np.float64) for f, p in zip(features, pieces, strict=True)])
 
 
 class ResidueEncoder(ABC):
@@ -124,6 +124,9 @@ class ResidueEncoder(ABC):
     radius: int | None = None
     """How far a residue's features see: letters further away, the protein's ends among them, don't change them.
     ``None`` if they see the whole window."""
+    ends: int = 0
+    """So many residues at either end of a protein are pooled by where they stand, too: what is added up for them
+    changes when the protein gets longer or shorter."""
 
     @abstractmethod
     def forward(self, windows: list[str]) -> list[NDArray[np.float32]]:
@@ -137,21 +140,21 @@ class ResidueEncoder(ABC):
         stop tokens, and rounded up if the encoder rounds up."""
         return residues
 
-    def pooled_sums(self, windows: list[str], owned: list[slice]) -> NDArray[np.floating]:
-        """For each window the sum, over the residues that it owns, of what is to be averaged: (n, width)."""
-        return _sums(self.forward(windows), owned)
+    def pooled_sums(self, windows: list[str], pieces: list[Piece]) -> NDArray[np.floating]:
+        """For each window the sum, over the residues that it owns, of what is pooled: (n, width)."""
+        return _sums(self.forward(windows), pieces)
 
     def pooled_sums_and_features(
-        self, windows: list[str], owned: list[slice]
+        self, windows: list[str], pieces: list[Piece]
     ) -> tuple[NDArray[np.floating], list[NDArray[np.float32]]]:
         """What :meth:`pooled_sums` and :meth:`forward` give, in one pass.
 
         Whoever pools something else than the features overrides this, too.
         """
         features = self.forward(windows)
-        return _sums(features, owned), features
+        return _sums(features, pieces), features
 
-    def pooled_rows(self, windows: list[str]) -> list[NDArray[np.float32]]:
+    def pooled_rows(self, windows: list[str], pieces: list[Piece]) -> list[NDArray[np.float32]]:
         """What :meth:`pooled_sums` adds up, residue by residue: for each window (length, width).
 
         Whoever pools something else than the features overrides this, too.
@@ -182,9 +185,10 @@ class ResidueEncoder(ABC):
         """As how many tokens of :meth:`pooled_sums` one span costs in :meth:`changed_sums_and_features`."""
         raise NotImplementedError
 
-    def finish(self, means: NDArray[np.float64]) -> NDArray[np.floating]:
-        """Protein vectors, (n, dimension), from the averages over each protein's residues, (n, width)."""
-        return means
+    def finish(self, sums: NDArray[np.float64], lengths: NDArray[np.float64]) -> NDArray[np.floating]:
+        """Protein vectors, (n, dimension), from the sums over each protein's residues, (n, width), and their number,
+        (n,)."""
+        return sums / lengths[:, None]
 
     def encode(self, sequences: Sequence[str], on_batch: OnBatch | None = None) -> NDArray[np.float32]:
         proteins = cleaned(sequences)
@@ -201,7 +205,7 @@ class ResidueEncoder(ABC):
         for windows in self._batches(proteins):
             texts = [proteins[w.protein][w.start : w.stop] for w in windows]
             with stage("network"):
-                sums = self.pooled_sums(texts, [w.owned for w in windows])
+                sums = self.pooled_sums(texts, [Piece(w.owned, w.start, len(proteins[w.protein])) for w in windows])
             if totals is None:
                 totals = np.zeros((len(proteins), sums.shape[1]), dtype=np.float64)
             with stage("pooling"):
@@ -209,8 +213,7 @@ class ResidueEncoder(ABC):
             self._report(windows, on_batch)
         assert totals is not None  # there is at least one protein, and it has a window
         with stage("pooling"):
-            totals /= np.array([[len(p)] for p in proteins], dtype=np.float64)
-            return self.finish(totals)
+            return self.finish(totals, np.array([len(p) for p in proteins], dtype=np.float64))
 
     def encode_residues(self, sequences: Sequence[str], on_batch: OnBatch | None = None) -> list[NDArray[np.float32]]:
         proteins = cleaned(sequences)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-__all__ = ["Window", "pack", "split"]
+__all__ = ["Piece", "Window", "pack", "split"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,18 @@ class Window:
     def owned(self) -> slice:
         """The kept residues, relative to the window."""
         return slice(self.own_start - self.start, self.own_stop - self.start)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What counts of a window, and where in its protein it lies."""
+
+    owned: slice
+    """The kept residues, relative to the window."""
+    start: int
+    """The window's first residue, 0-based, in the protein."""
+    length: int
+    """Residues of the whole protein."""
 
 
 def split(protein: int, length: int, size: int | None, overlap: int) -> list[Window]:

@@ -29,6 +29,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from limbeck.encoders.base import Encoder, ResidueEncoder, cleaned
+from limbeck.encoders.batches import Piece
 from limbeck.encoders.registry import EncoderInfo, Family, Options, file_hash, fingerprint, safetensors_header
 from limbeck.errors import InputError
 from limbeck.homology.profiles import Profile, background
@@ -161,14 +162,15 @@ class ContextEncoder(ResidueEncoder):
     def forward(self, windows: list[str]) -> list[Array]:
         return [np.concatenate(list(self._posteriors(window))) for window in windows]
 
-    def pooled_sums(self, windows: list[str], owned: list[slice]) -> NDArray[np.floating]:
+    def pooled_sums(self, windows: list[str], pieces: list[Piece]) -> NDArray[np.floating]:
         sums = np.zeros((len(windows), self.dimension), dtype=np.float64)
-        for row, (window, kept) in enumerate(zip(windows, owned, strict=True)):
-            for block in self._posteriors(window, kept):
+        for row, (window, piece) in enumerate(zip(windows, pieces, strict=True)):
+            for block in self._posteriors(window, piece.owned):
                 sums[row] += block.sum(axis=0)
         return sums
 
-    def finish(self, means: NDArray[np.float64]) -> NDArray[np.floating]:
+    def finish(self, sums: NDArray[np.float64], lengths: NDArray[np.float64]) -> NDArray[np.floating]:
+        means = sums / lengths[:, None]
         return np.sqrt(means) if self.pooling == "sqrt-mean" else means
 
     def log_probabilities(self, sequences: Sequence[str]) -> list[Array]:

@@ -23,6 +23,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from limbeck.encoders.base import OnBatch, ResidueEncoder
+from limbeck.encoders.batches import Piece
 from limbeck.encoders.quantised import Ranges, exact
 from limbeck.encoders.registry import EncoderInfo, Family, Options, folder_config
 from limbeck.encoders.student_graph import (
@@ -36,8 +37,9 @@ from limbeck.encoders.student_graph import (
     products_per_residue,
     timed_operators,
 )
+from limbeck.encoders.student_pooling import ENDS, SHORTEST_SIGHT, counted, counted_rows, part_sizes, parts, shares_of
 from limbeck.errors import InputError
-from limbeck.residues import PAD_ID, RESIDUES, to_ids
+from limbeck.residues import PAD_ID, to_ids
 from limbeck.stages import stage
 
 __all__ = [
@@ -68,8 +70,9 @@ class StudentEncoder(ResidueEncoder):
         config: the content of ``config.json``; see :class:`limbeck.distillation.network.StudentConfig` for its shape.
         weights: tensors by name, as in ``model.safetensors``.
         options: ``pooling`` is ``"combined"`` (the square root of the mean context assignment, the mean of the residue
-            vectors and the square root of the composition, projected together) or ``"mean"`` (mean of the residue
-            vectors), by default what ``config`` says;
+            vectors and how it differs at either end, the square roots of how often residues and pairs of them occur,
+            and the logarithm of the length, projected together) or ``"mean"`` (mean of the residue vectors), by default
+            what ``config`` says;
             ``precision`` is ``"f32"``, ``"bf16"``, ``"int8"`` (:mod:`limbeck.encoders.quantised`), or ``"auto"``: bf16
             where the processor multiplies bf16 matrices, else f32; ``dimension`` is how many leading numbers of the
             protein vector to give, one of the configuration's ``nested_dimensions``. Residue vectors are not nested, so
@@ -100,7 +103,9 @@ class StudentEncoder(ResidueEncoder):
         self._threads = options.threads
         cut = self.dimension if self.dimension < self._width else None
         self.fingerprint = _fingerprint(shape, weights, self.pooling, cut)
-        self.radius = sum(self._dilations) * (self._kernel // 2)
+        # What is counted sees as far as the next residue but one.
+        self.radius = max(sum(self._dilations) * (self._kernel // 2), SHORTEST_SIGHT)
+        self.ends = 0 if self.pooling == "mean" else ENDS
         # With this overlap the windows' features are those of the whole protein, up to rounding.
         self.overlap = 2 * self.radius
         self.max_length = max(4096, 4 * self.overlap)
@@ -108,35 +113,40 @@ class StudentEncoder(ResidueEncoder):
         self.bytes_per_token = 4 * (6 * self._width + 2 * int(shape["states"]))
 
     def forward(self, windows: list[str]) -> list[NDArray[np.float32]]:
-        ids, _ = _padded(windows, [slice(None)] * len(windows))
-        features = self._infer("residues", ids)[0]
+        features = self._infer("residues", _padded(windows))[0]
         return [f[: len(w)] for f, w in zip(features, windows, strict=True)]
 
-    def pooled_sums(self, windows: list[str], owned: list[slice]) -> NDArray[np.float32]:
-        return self._with_composition(self._infer(self.pooling, *_padded(windows, owned))[0], windows, owned)
+    def pooled_sums(self, windows: list[str], pieces: list[Piece]) -> NDArray[np.float32]:
+        sums = self._infer(self.pooling, *self._inputs(windows, pieces))[0]
+        return self._with_counts(sums, windows, [piece.owned for piece in pieces])
 
     def pooled_sums_and_features(
-        self, windows: list[str], owned: list[slice]
+        self, windows: list[str], pieces: list[Piece]
     ) -> tuple[NDArray[np.float32], list[NDArray[np.float32]]]:
         self.check_residues()
-        sums, features = self._infer(f"{self.pooling} and residues", *_padded(windows, owned))
-        sums = self._with_composition(sums, windows, owned)
+        sums, features = self._infer(f"{self.pooling} and residues", *self._inputs(windows, pieces))
+        sums = self._with_counts(sums, windows, [piece.owned for piece in pieces])
         return sums, [f[: len(w)] for f, w in zip(features, windows, strict=True)]
 
-    def pooled_rows(self, windows: list[str]) -> list[NDArray[np.float32]]:
-        ids, _ = _padded(windows, [slice(None)] * len(windows))
+    def pooled_rows(self, windows: list[str], pieces: list[Piece]) -> list[NDArray[np.float32]]:
+        ids = _padded(windows)
         rows = self._infer("residues" if self.pooling == "mean" else "combined of residues", ids)[0]
         found = [r[: len(w)] for r, w in zip(rows, windows, strict=True)]
         if self.pooling == "mean":
             return found
-        return [np.concatenate([r, _one_hot(w)], axis=1) for r, w in zip(found, windows, strict=True)]
+        ends = shares_of(pieces, ids.shape[1])[:, 1:, :, None]
+        results = []
+        for row, window, (first, last) in zip(found, windows, ends, strict=True):
+            features = row[:, self._states :]
+            at_ends = [features * end[: len(window)] for end in (first, last)]
+            results.append(np.concatenate([row, *at_ends, counted_rows(window)], axis=1))
+        return results
 
     def states(self, sequence: str) -> Any:
         """The input of each block and the output of the last for one protein, each (length, width) float32."""
-        if self.max_length is not None and len(sequence) > self.max_length:
+        if len(sequence) > self.max_length or self.radius > sum(self._dilations) * (self._kernel // 2):
             return None
-        ids, _ = _padded([sequence], [slice(None)])
-        return [state[0, : len(sequence)] for state in self._infer("states", ids)]
+        return [state[0, : len(sequence)] for state in self._infer("states", _padded([sequence]))]
 
     def changed_sums_and_features(
         self, states: Any, variants: list[str], spans: list[tuple[int, int]]
@@ -151,9 +161,10 @@ class StudentEncoder(ResidueEncoder):
             outputs = self._infer(f"block {block}", *inputs)[0]
             values = [o[: b - a] for o, (a, b) in zip(outputs, wider, strict=True)]
             ranges = wider
-        stacked, owned = _stacked(values)
-        sums, features = self._infer(f"{self.pooling} of the last block", stacked, owned)
-        sums = self._with_composition(sums, variants, [slice(a, b) for a, b in ranges])
+        stacked = _stacked(values)
+        pieces = [Piece(slice(0, b - a), a, length) for a, b in ranges]
+        sums, features = self._infer(f"{self.pooling} of the last block", stacked, self._shares(pieces, stacked))
+        sums = self._with_counts(sums, variants, [slice(a, b) for a, b in ranges])
         return sums, [f[: b - a] for f, (a, b) in zip(features, ranges, strict=True)]
 
     def changed_tokens(self, start: int, stop: int, length: int) -> float:
@@ -163,27 +174,29 @@ class StudentEncoder(ResidueEncoder):
             total += min(length, stop + reach) - max(0, start - reach)
         return total / len(self._dilations)
 
-    def finish(self, means: NDArray[np.float64]) -> NDArray[np.floating]:
+    def finish(self, sums: NDArray[np.float64], lengths: NDArray[np.float64]) -> NDArray[np.floating]:
         if self.pooling == "mean":
-            return means
-        return (self.pooled(means) - self._weights["center"]) @ self._weights["project.weight"][: self.dimension].T
+            return super().finish(sums, lengths)
+        pooled = parts(sums, lengths, self._width, self._states)
+        return (pooled - self._weights["center"]) @ self._weights["project.weight"][: self.dimension].T
 
-    def pooled(self, means: NDArray[np.float64]) -> NDArray[np.float64]:
-        """What protein vectors are projected from, (n, states + width + 20), of the averages over their residues."""
-        result = np.array(means)
-        for part in (slice(0, self._states), slice(self._states + self._width, None)):
-            # Rounding can leave a mean of probabilities a hair below zero.
-            result[:, part] = np.sqrt(np.maximum(result[:, part], 1e-12))
-        return result
+    @stage("packing")
+    def _inputs(self, windows: list[str], pieces: list[Piece]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """Ids, and the shares that :meth:`_shares` gives."""
+        ids = _padded(windows)
+        return ids, self._shares(pieces, ids)
+
+    def _shares(self, pieces: list[Piece], padded: NDArray[Any]) -> NDArray[np.float32]:
+        """1 for each position of (n, length, ...) that counts: (n, 3, length) as in
+        :func:`limbeck.encoders.student_pooling.shares_of`, or (n, 1, length) if the ends are not pooled apart."""
+        return shares_of(pieces, padded.shape[1])[:, : 3 if self.ends else 1]
 
     @stage("pooling")
-    def _with_composition(
-        self, sums: NDArray[np.float32], windows: list[str], owned: list[slice]
-    ) -> NDArray[np.float32]:
-        """With the counts of the 20 residues appended, where they are pooled: (n, states + width + 20)."""
+    def _with_counts(self, sums: NDArray[np.float32], texts: list[str], owned: list[slice]) -> NDArray[np.float32]:
+        """With the counts of residues and their pairs appended, where they are pooled."""
         if self.pooling == "mean":
             return sums
-        counts = [_one_hot(w[kept]).sum(axis=0) for w, kept in zip(windows, owned, strict=True)]
+        counts = [counted(text, kept) for text, kept in zip(texts, owned, strict=True)]
         return np.concatenate([sums, np.stack(counts)], axis=1)
 
     def encode_residues(self, sequences: Sequence[str], on_batch: OnBatch | None = None) -> list[NDArray[np.float32]]:
@@ -218,8 +231,8 @@ class StudentEncoder(ResidueEncoder):
 
     def operators(self, windows: list[str]) -> list[Operator]:
         """What the runtime does for one batch, each step timed in the last of several runs."""
-        inputs = list(_padded(windows, [slice(None)] * len(windows)))
-        return timed_operators(self._graph(self.pooling), inputs, self.precision, self._threads)
+        inputs = self._inputs(windows, [Piece(slice(0, len(w)), 0, len(w)) for w in windows])
+        return timed_operators(self._graph(self.pooling), list(inputs), self.precision, self._threads)
 
     def _infer(self, output: str, *inputs: NDArray[Any]) -> list[NDArray[np.float32]]:
         # A compiled graph takes one request at a time.
@@ -268,24 +281,12 @@ def _rounded(length: int) -> int:
     return -(-length // LENGTH_STEP) * LENGTH_STEP
 
 
-@stage("packing")
-def _padded(windows: list[str], owned: list[slice]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Ids (n, length) padded with PAD_ID, and 1 where a residue is owned (n, length)."""
-    length = _rounded(max(map(len, windows)))
-    ids = np.full((len(windows), length), PAD_ID, dtype=np.int32)
-    weights = np.zeros((len(windows), length), dtype=np.float32)
-    for row, (window, kept) in enumerate(zip(windows, owned, strict=True)):
+def _padded(windows: list[str]) -> NDArray[np.int32]:
+    """Ids (n, length) padded with PAD_ID."""
+    ids = np.full((len(windows), _rounded(max(map(len, windows)))), PAD_ID, dtype=np.int32)
+    for row, window in enumerate(windows):
         ids[row, : len(window)] = to_ids(window)
-        weights[row, : len(window)][kept] = 1.0
-    return ids, weights
-
-
-def _one_hot(sequence: str) -> NDArray[np.float32]:
-    """(length, 20); an unknown residue is none of them."""
-    return _ONE_HOT[to_ids(sequence)]
-
-
-_ONE_HOT = np.eye(PAD_ID + 1, len(RESIDUES), dtype=np.float32)
+    return ids
 
 
 def _around(
@@ -315,15 +316,12 @@ def _around(
     return inputs, mask
 
 
-def _stacked(values: list[NDArray[np.float32]]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """(n, length, width) padded with zeros, and 1 where there is a value, (n, length)."""
-    length = max(map(len, values))
-    stacked = np.zeros((len(values), length, values[0].shape[1]), np.float32)
-    owned = np.zeros((len(values), length), np.float32)
+def _stacked(values: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """(n, length, width) padded with zeros."""
+    stacked = np.zeros((len(values), max(map(len, values)), values[0].shape[1]), np.float32)
     for row, value in enumerate(values):
         stacked[row, : len(value)] = value
-        owned[row, : len(value)] = 1.0
-    return stacked, owned
+    return stacked
 
 
 def _resolve_precision(name: str, precision: str) -> str:
@@ -364,6 +362,7 @@ def _nested_dimension(name: str, config: dict[str, Any], pooling: str, wanted: i
 def expected_shapes(shape: dict[str, Any]) -> dict[str, tuple[int, ...]]:
     """Shapes of a student's tensors by name, from the ``"limbeck"`` part of its configuration."""
     width, inner, states = shape["width"], shape["inner"], shape["states"]
+    pooled = sum(part_sizes(width, states))
     result: dict[str, tuple[int, ...]] = {"embed.weight": (PAD_ID + 1, width)}
     for index in range(len(shape["dilations"])):
         result |= {
@@ -379,8 +378,8 @@ def expected_shapes(shape: dict[str, Any]) -> dict[str, tuple[int, ...]]:
         "norm.bias": (width,),
         "contexts.weight": (states, width),
         "contexts.bias": (states,),
-        "center": (states + width + len(RESIDUES),),
-        "project.weight": (width, states + width + len(RESIDUES)),
+        "center": (pooled,),
+        "project.weight": (width, pooled),
         "profile.weight": (20, width),
         "profile.bias": (20,),
     }

@@ -112,30 +112,37 @@ def block_graph(weights: Weights, index: int, dilation: int, ranges: quantised.R
 
 
 def pooling_graph(weights: Weights, pooling: str, ranges: quantised.Ranges | None = None) -> Any:
-    """From the last block's output (batch, length, width) and what is owned of it, (batch, length), to sums and to
-    features. ``ranges``: as for :func:`network_graph`."""
+    """From the last block's output (batch, length, width) and which positions count, as for :func:`network_graph`, to
+    sums and to features. ``ranges``: as for :func:`network_graph`."""
     import openvino as ov
     from openvino import opset13 as op
 
     x = op.parameter([-1, -1, weights["embed.weight"].shape[1]], np.float32, name="x")
-    owned = op.parameter([-1, -1], np.float32, name="owned")
+    shares = _shares(pooling)
     features = _norm(x, weights, "norm")
-    sums = _sums(features, owned, weights, pooling, ranges)
-    return ov.Model([sums, features], [x, owned], f"student-pool-{pooling}")
+    sums = _sums(features, shares, weights, pooling, ranges)
+    return ov.Model([sums, features], [x, shares], f"student-pool-{pooling}")
 
 
-def _sums(features: Any, owned: Any, weights: Weights, pooling: str, ranges: quantised.Ranges | None) -> Any:
-    """Sums over the owned residues: of the features, (batch, width), or of context assignments and features,
-    (batch, states + width)."""
+def _shares(pooling: str) -> Any:
     from openvino import opset13 as op
 
-    axis = op.constant(np.array(1, np.int64))
-    row = op.unsqueeze(owned, axis)
-    sums = op.squeeze(op.matmul(row, features, False, False), axis)
+    return op.parameter([-1, 1 if pooling == "mean" else 3, -1], np.float32, name="shares")
+
+
+def _sums(features: Any, shares: Any, weights: Weights, pooling: str, ranges: quantised.Ranges | None) -> Any:
+    """Sums over the positions of each share: of the features, (batch, width), or of context assignments over the first
+    share and features over all three, (batch, states + 3 width)."""
+    from openvino import opset13 as op
+
+    numbers = (1 if pooling == "mean" else 3) * weights["norm.weight"].size
+    sums = op.reshape(op.matmul(shares, features, False, False), op.constant(np.array([0, numbers], np.int64)), True)
     if pooling == "mean":
         return sums
     contexts = op.softmax(_linear(features, weights, "contexts", ranges), -1)
-    return op.concat([op.squeeze(op.matmul(row, contexts, False, False), axis), sums], 1)
+    start, stop, step, axis = (op.constant(np.array([v], np.int64)) for v in (0, 1, 1, 1))
+    whole = op.matmul(op.slice(shares, start, stop, step, axis), contexts, False, False)
+    return op.concat([op.squeeze(whole, axis), sums], 1)
 
 
 def network_graph(
@@ -147,11 +154,13 @@ def network_graph(
 ) -> Any:
     """The student as an OpenVINO model.
 
-    Inputs: ids (batch, length) int32 and, for sums, owned (batch, length) float32.
+    Inputs: ids (batch, length) int32 and, for sums, shares float32: which positions count, (batch, 1, length) for
+    ``"mean"``, and for ``"combined"`` (batch, 3, length), of the whole protein, of its first and of its last residues.
     Output: residue features (batch, length, width) (``"residues"``), the input of each block and the output of the last
     (``"states"``), context assignments and features side by side (batch, length, states + width) (``"combined of
-    residues"``), or sums over the owned residues: of the features (``"mean"``) or of both (``"combined"``), followed by
-    the features for ``"... and residues"``. ``minimal``: convolutions by :mod:`limbeck.encoders.minimal_filtering`.
+    residues"``), or sums over shares: of the features (``"mean"``), or of the assignments over the first and of the
+    features over each (``"combined"``), followed by the features for ``"... and residues"``.
+    ``minimal``: convolutions by :mod:`limbeck.encoders.minimal_filtering`.
     ``ranges``: what :func:`input_ranges` gives, to have all products with weights in int8.
     """
     import openvino as ov
@@ -177,10 +186,11 @@ def network_graph(
         assigned = op.softmax(_linear(features, weights, "contexts", ranges), -1)
         return ov.Model([op.concat([assigned, features], 2)], [ids], "student-combined-of-residues")
 
-    owned = op.parameter([-1, -1], np.float32, name="owned")
-    sums = _sums(features, owned, weights, output.split(" ")[0], ranges)
+    pooling = output.split(" ")[0]
+    shares = _shares(pooling)
+    sums = _sums(features, shares, weights, pooling, ranges)
     outputs = [sums, features] if output.endswith("and residues") else [sums]
-    return ov.Model(outputs, [ids, owned], f"student-{output}")
+    return ov.Model(outputs, [ids, shares], f"student-{output}")
 
 
 def input_ranges(weights: Weights, dilations: list[int], threads: int | None) -> quantised.Ranges:

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limbeck.encoders.base import Encoder, ResidueEncoder
+from limbeck.encoders.batches import Piece
 from limbeck.encoders.checkpoint import (
     cached,
     card_license,
@@ -215,9 +216,10 @@ class TransformerEncoder(ResidueEncoder):
         start = len(self._tokens.before)
         return [f[start : start + len(w)] for f, w in zip(features, windows, strict=True)]
 
-    def pooled_sums(self, windows: list[str], owned: list[slice]) -> NDArray[np.floating]:
+    def pooled_sums(self, windows: list[str], pieces: list[Piece]) -> NDArray[np.floating]:
         features, start = self._features(windows), len(self._tokens.before)
-        sums = [f[start + s.start : start + s.stop].sum(dim=0) for f, s in zip(features, owned, strict=True)]
+        owned = [slice(start + p.owned.start, start + p.owned.stop) for p in pieces]
+        sums = [f[kept].sum(dim=0) for f, kept in zip(features, owned, strict=True)]
         return np.stack([s.cpu().numpy() for s in sums])
 
     @property

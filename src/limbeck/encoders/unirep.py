@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limbeck.encoders.base import Encoder, ResidueEncoder, cleaned
+from limbeck.encoders.batches import Piece
 from limbeck.encoders.registry import (
     EncoderInfo,
     Family,
@@ -96,10 +97,10 @@ class UniRepEncoder(ResidueEncoder):
                 part[:] = states[: len(part), row]
         return features
 
-    def pooled_sums(self, windows: list[str], owned: list[slice]) -> NDArray[np.floating]:
+    def pooled_sums(self, windows: list[str], pieces: list[Piece]) -> NDArray[np.floating]:
         sums = np.zeros((len(windows), self.dimension), dtype=np.float64)
-        starts = np.array([s.start for s in owned])
-        stops = np.array([s.stop for s in owned])
+        starts = np.array([p.owned.start for p in pieces])
+        stops = np.array([p.owned.stop for p in pieces])
         for first, states in self._states(windows, self._chosen):
             position = np.arange(first, first + len(states))[:, None]
             states[(position < starts) | (position >= stops)] = 0

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limbeck.encoders.base import Encoder, OnBatch, ResidueEncoder, cleaned
-from limbeck.encoders.batches import pack, split
+from limbeck.encoders.batches import Piece, pack, split
 
 __all__ = ["encode_variants"]
 
@@ -139,8 +139,8 @@ class _Variants:
                 sums[row] += self._unchanged(self._regions[i])
         if means is not None:
             self._add_wild(means, part)
-        lengths = np.array([[len(self._variants[i])] for i in indices], dtype=np.float64)
-        return self._encoder.finish(sums / lengths), None if means is None else means.result()
+        lengths = np.array([len(self._variants[i]) for i in indices], dtype=np.float64)
+        return self._encoder.finish(sums, lengths), None if means is None else means.result()
 
     def _batches(self, regions: list[_Region]) -> list[list[_Region]]:
         """Regions of one kind and of like length together."""
@@ -157,11 +157,12 @@ class _Variants:
             variants = [self._variants[region.variant] for region in batch]
             spans = [region.span for region in batch if region.span is not None]
             return self._encoder.changed_sums_and_features(self._states, variants, spans)
-        texts = [self._variants[region.variant][region.start : region.stop] for region in batch]
-        owned = [region.owned for region in batch]
+        variants = [self._variants[region.variant] for region in batch]
+        texts = [variant[region.start : region.stop] for variant, region in zip(variants, batch, strict=True)]
+        pieces = [Piece(r.owned, r.start, len(variant)) for variant, r in zip(variants, batch, strict=True)]
         if with_features:
-            return self._encoder.pooled_sums_and_features(texts, owned)
-        return self._encoder.pooled_sums(texts, owned), None
+            return self._encoder.pooled_sums_and_features(texts, pieces)
+        return self._encoder.pooled_sums(texts, pieces), None
 
     def _whole(self, variant: int) -> list[_Region]:
         """All of a variant, in the windows that ``encode`` takes."""
@@ -190,7 +191,10 @@ class _Variants:
     def _around(self, index: int, variant: str, radius: int) -> tuple[list[_Region], float]:
         """Regions around a variant's changes, and as how many tokens they cost."""
         if self._states is None or len(variant) != len(self._reference):
-            regions = _around_changes(index, self._reference, variant, radius)
+            # Where the length changes, residues near an end join or leave those that are pooled there. With all of
+            # them in a change's region, what lies outside of regions is pooled as in the wild type.
+            reach = radius if len(variant) == len(self._reference) else max(radius, self._encoder.ends)
+            regions = _around_changes(index, self._reference, variant, reach)
             return regions, float(sum(self._encoder.tokens(r.stop - r.start) for r in regions))
         regions = _apart(index, self._reference, variant, radius)
         spans = [region.span for region in regions if region.span is not None]
@@ -201,7 +205,8 @@ class _Variants:
         length, encoder = len(self._reference), self._encoder
         parts = []
         for window in split(0, length, encoder.max_length, encoder.overlap):
-            parts.append(encoder.pooled_rows([self._reference[window.start : window.stop]])[0][window.owned])
+            piece = Piece(window.owned, window.start, length)
+            parts.append(encoder.pooled_rows([self._reference[window.start : window.stop]], [piece])[0][window.owned])
         rows = np.concatenate(parts)
         return np.concatenate([np.zeros((1, rows.shape[1])), np.cumsum(rows, axis=0, dtype=np.float64)])
 

@@ -21,6 +21,8 @@ from transformers.utils.generic import ModelOutput
 
 RESIDUES = 20
 PAD_ID = RESIDUES + 1
+ENDS = 20
+GAPS = (1, 2)
 SHAPE: dict[str, Any] = {
     "width": 384,
     "inner": 384,
@@ -35,8 +37,9 @@ class LimbeckConfig(PretrainedConfig):
 
     Args:
         limbeck: ``width``, ``inner``, ``kernel``, ``dilations`` and ``states`` of the network.
-        pooling: ``"combined"`` (square root of the mean context assignment, mean of the residue vectors and square
-            root of the composition, centred and projected) or ``"mean"``.
+        pooling: ``"combined"`` (square root of the mean context assignment, mean of the residue vectors and how it
+            differs over the first and the last 20 residues, square roots of the shares of residues and of pairs of
+            them, logarithm of the length, centred and projected) or ``"mean"``.
         pad_token_id: the id that stands where there is no residue.
     """
 
@@ -117,8 +120,9 @@ class LimbeckModel(PreTrainedModel):
         )
         self.norm = nn.LayerNorm(width)
         self.contexts = nn.Linear(width, states)
-        self.project = nn.Linear(states + width + RESIDUES, width, bias=False)
-        self.register_buffer("center", torch.zeros(states + width + RESIDUES))
+        pooled = states + 3 * width + RESIDUES + len(GAPS) * RESIDUES**2 + 1
+        self.project = nn.Linear(pooled, width, bias=False)
+        self.register_buffer("center", torch.zeros(pooled))
         self.profile = nn.Linear(width, RESIDUES)
         self.post_init()
 
@@ -156,9 +160,15 @@ class LimbeckModel(PreTrainedModel):
         mean = _mean(features, mask)
         if self.config.pooling == "mean":
             return mean.to(features.dtype)
-        contexts = _mean(F.softmax(self.contexts(features).float(), dim=-1), mask)
-        composition = _mean(F.one_hot(input_ids, PAD_ID + 1)[..., :RESIDUES], mask)
-        pooled = torch.cat([contexts.clamp_min(1e-12).sqrt(), mean, composition.clamp_min(1e-12).sqrt()], dim=1)
+        mask = mask.float()
+        lengths = mask.sum(1)
+        letters = F.one_hot(input_ids, PAD_ID + 1)[..., :RESIDUES].float() * mask
+        pairs = [(letters[:, :-gap].transpose(1, 2) @ letters[:, gap:]).flatten(1) / lengths for gap in GAPS]
+        shares = (_mean(F.softmax(self.contexts(features).float(), dim=-1), mask), _mean(letters, mask), *pairs)
+        contexts, composition, *paired = (share.clamp_min(1e-12).sqrt() for share in shares)
+        ranks = mask.cumsum(1), mask.flip(1).cumsum(1).flip(1)
+        ends = [_mean(features, mask * (rank <= ENDS)) - mean for rank in ranks]
+        pooled = torch.cat([contexts, mean, composition, *ends, *paired, lengths.log()], dim=1)
         vectors: Tensor = self.project((pooled - self.center.float()).to(features.dtype))
         return vectors
 
