@@ -230,7 +230,10 @@ def _facts(
 ) -> list[tuple[str, str]]:
     numbers = sum(int(np.prod(s)) for s in expected_shapes(shape.as_dict()).values())
     dilations = ", ".join(map(str, shape.dilations))
-    combined = f"pooled from {shape.states:,} sequence contexts, the residue vectors and the composition"
+    combined = (
+        f"pooled from {shape.states:,} sequence contexts, the residue vectors, over the protein and at its ends, "
+        "residues and pairs of them, and the length"
+    )
     how = combined if pooling == "combined" else "the mean of the residue vectors"
     facts = [
         ("network", f"{len(shape.dilations)} convolution blocks, width {shape.width}, kernel {shape.kernel}, "
@@ -335,4 +338,5 @@ def _limits(shape: StudentConfig, corpus: Corpus, pooling: str) -> str:
     ]
     if pooling == "combined":
         limits.append("Protein vectors are pooled contexts and more, not means of the residue vectors.")
+        limits.append("They tell how long a protein is, and what stands at its ends: give it whole.")
     return "## Limits\n\n" + "\n".join(f"- {limit}" for limit in limits)
