@@ -58,6 +58,7 @@ RANDOM_NAME = "random-student"
 POOLINGS = ("combined", "mean")
 PRECISIONS = ("f32", "bf16", "int8")
 DEFAULTS = Options()
+PROJECTED_AT_ONCE = 256
 LENGTH_STEP = 16
 """Batches are padded to a multiple of this, so that few shapes occur and each is prepared once."""
 
@@ -103,8 +104,9 @@ class StudentEncoder(ResidueEncoder):
         self._threads = options.threads
         cut = self.dimension if self.dimension < self._width else None
         self.fingerprint = _fingerprint(shape, weights, self.pooling, cut)
-        # What is counted sees as far as the next residue but one.
-        self.radius = max(sum(self._dilations) * (self._kernel // 2), SHORTEST_SIGHT)
+        sight = sum(self._dilations) * (self._kernel // 2)
+        self._counts_within_sight = sight >= SHORTEST_SIGHT
+        self.radius = max(sight, SHORTEST_SIGHT)
         self.ends = 0 if self.pooling == "mean" else ENDS
         # With this overlap the windows' features are those of the whole protein, up to rounding.
         self.overlap = 2 * self.radius
@@ -144,7 +146,7 @@ class StudentEncoder(ResidueEncoder):
 
     def states(self, sequence: str) -> Any:
         """The input of each block and the output of the last for one protein, each (length, width) float32."""
-        if len(sequence) > self.max_length or self.radius > sum(self._dilations) * (self._kernel // 2):
+        if not self._counts_within_sight or len(sequence) > (self.max_length or len(sequence)):
             return None
         return [state[0, : len(sequence)] for state in self._infer("states", _padded([sequence]))]
 
@@ -177,8 +179,14 @@ class StudentEncoder(ResidueEncoder):
     def finish(self, sums: NDArray[np.float64], lengths: NDArray[np.float64]) -> NDArray[np.floating]:
         if self.pooling == "mean":
             return super().finish(sums, lengths)
-        pooled = parts(sums, lengths, self._width, self._states)
-        return (pooled - self._weights["center"]) @ self._weights["project.weight"][: self.dimension].T
+        vectors = np.empty((len(sums), self.dimension))
+        weight = self._weights["project.weight"][: self.dimension].T.astype(np.float64)
+        # What is pooled is ten times as wide as the vector, so few proteins at a time.
+        for start in range(0, len(sums), PROJECTED_AT_ONCE):
+            rows = slice(start, start + PROJECTED_AT_ONCE)
+            pooled = parts(sums[rows], lengths[rows], self._width, self._states)
+            vectors[rows] = (pooled - self._weights["center"]) @ weight
+        return vectors
 
     @stage("packing")
     def _inputs(self, windows: list[str], pieces: list[Piece]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
