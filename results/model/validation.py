@@ -13,13 +13,16 @@ import json
 from pathlib import Path
 
 import numpy as np
-from pooling import NEAREST, TASKS, nearest, probe
+from pooling import NEAREST, nearest, probe
 
 import limbeck
 from limbeck import benchmarks
 from limbeck.files import whole
 
 HERE = Path(__file__).parent
+TASKS = (
+    "localisation", "melting", "remote_homology", "solubility", "solubility_esol", "stability", "structural_class",
+)  # fmt: skip
 
 
 def main() -> None:

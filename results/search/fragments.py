@@ -14,12 +14,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 import limbeck
 from limbeck.files import whole
 from limbeck.records import read_records
 from limbeck.residues import clean
+from limbeck.search.index import directions
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "mycoplasma_genitalium.fasta.gz"
 PIECES: dict[str, Callable[[str], str]] = {
@@ -29,11 +29,6 @@ PIECES: dict[str, Callable[[str], str]] = {
     "without the first 25 residues": lambda text: text[25:],
     "with a tag of 20 residues": lambda text: "MGSSHHHHHHSSGLVPRGSH" + text,
 }
-
-
-def directions(vectors: NDArray[np.float32], centre: NDArray[np.float32]) -> NDArray[np.float32]:
-    moved = vectors - centre
-    return moved / np.linalg.norm(moved, axis=1, keepdims=True)
 
 
 def main() -> None:

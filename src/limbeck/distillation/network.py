@@ -151,14 +151,12 @@ class Student(nn.Module):
 def _pooled(ids: Tensor, mask: Tensor, features: Tensor, contexts: Tensor) -> Tensor:
     """:attr:`Outputs.pooled`; :func:`limbeck.encoders.student_pooling.parts` is the same in NumPy."""
     lengths = mask.sum(1)
+    letters = F.one_hot(ids, PAD_ID + 1)[..., : len(RESIDUES)].float() * mask
+    pairs = [(letters[:, :-gap].transpose(1, 2) @ letters[:, gap:]).flatten(1) / lengths for gap in GAPS]
     # The square root is Hellinger's: it lets rare contexts speak beside frequent ones. All proteins share most of it,
     # so what they share is taken off before the projection.
-    roots = [_mean(contexts, mask)]
-    letters = F.one_hot(ids, PAD_ID + 1)[..., : len(RESIDUES)].float() * mask
-    roots.append(_mean(letters, mask))
-    pairs = [(letters[:, :-gap].transpose(1, 2) @ letters[:, gap:]).flatten(1) / lengths for gap in GAPS]
-    roots.append(torch.cat(pairs, dim=1))
-    assigned, composition, paired = (root.clamp_min(1e-12).sqrt() for root in roots)
+    shares = _mean(contexts, mask), _mean(letters, mask), torch.cat(pairs, dim=1)
+    assigned, composition, paired = (share.clamp_min(1e-12).sqrt() for share in shares)
     mean = _mean(features, mask)
     after = mask.flip(1).cumsum(1).flip(1)
     first, last = (_mean(features, mask * (rank <= ENDS)) - mean for rank in (mask.cumsum(1), after))

@@ -146,7 +146,8 @@ class StudentEncoder(ResidueEncoder):
 
     def states(self, sequence: str) -> Any:
         """The input of each block and the output of the last for one protein, each (length, width) float32."""
-        if not self._counts_within_sight or len(sequence) > (self.max_length or len(sequence)):
+        too_long = self.max_length is not None and len(sequence) > self.max_length
+        if too_long or not self._counts_within_sight:
             return None
         return [state[0, : len(sequence)] for state in self._infer("states", _padded([sequence]))]
 
@@ -188,12 +189,12 @@ class StudentEncoder(ResidueEncoder):
             vectors[rows] = (pooled - self._weights["center"]) @ weight
         return vectors
 
-    @stage("packing")
     def _inputs(self, windows: list[str], pieces: list[Piece]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """Ids, and the shares that :meth:`_shares` gives."""
         ids = _padded(windows)
         return ids, self._shares(pieces, ids)
 
+    @stage("packing")
     def _shares(self, pieces: list[Piece], padded: NDArray[Any]) -> NDArray[np.float32]:
         """1 for each position of (n, length, ...) that counts: (n, 3, length) as in
         :func:`limbeck.encoders.student_pooling.shares_of`, or (n, 1, length) if the ends are not pooled apart."""
@@ -289,6 +290,7 @@ def _rounded(length: int) -> int:
     return -(-length // LENGTH_STEP) * LENGTH_STEP
 
 
+@stage("packing")
 def _padded(windows: list[str]) -> NDArray[np.int32]:
     """Ids (n, length) padded with PAD_ID."""
     ids = np.full((len(windows), _rounded(max(map(len, windows)))), PAD_ID, dtype=np.int32)

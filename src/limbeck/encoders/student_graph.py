@@ -135,8 +135,8 @@ def _sums(features: Any, shares: Any, weights: Weights, pooling: str, ranges: qu
     share and features over all three, (batch, states + 3 width)."""
     from openvino import opset13 as op
 
-    numbers = (1 if pooling == "mean" else 3) * weights["norm.weight"].size
-    sums = op.reshape(op.matmul(shares, features, False, False), op.constant(np.array([0, numbers], np.int64)), True)
+    side_by_side = op.constant(np.array([0, -1], np.int64))
+    sums = op.reshape(op.matmul(shares, features, False, False), side_by_side, True)
     if pooling == "mean":
         return sums
     contexts = op.softmax(_linear(features, weights, "contexts", ranges), -1)

@@ -193,8 +193,7 @@ class _Variants:
         if self._states is None or len(variant) != len(self._reference):
             # Where the length changes, residues near an end join or leave those that are pooled there. With all of
             # them in a change's region, what lies outside of regions is pooled as in the wild type.
-            reach = radius if len(variant) == len(self._reference) else max(radius, self._encoder.ends)
-            regions = _around_changes(index, self._reference, variant, reach)
+            regions = _around_changes(index, self._reference, variant, max(radius, self._encoder.ends))
             return regions, float(sum(self._encoder.tokens(r.stop - r.start) for r in regions))
         regions = _apart(index, self._reference, variant, radius)
         spans = [region.span for region in regions if region.span is not None]
